@@ -1,0 +1,192 @@
+package contract_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/device"
+	"github.com/iothub-go/iothub/internal/simhub"
+	"github.com/iothub-go/iothub/internal/simnet"
+	"github.com/iothub-go/iothub/ll"
+	"github.com/iothub-go/iothub/module"
+	"github.com/iothub-go/iothub/mqtt"
+)
+
+const (
+	deviceString = "HostName=hub.example;DeviceId=dev1;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	moduleString = "HostName=hub.example;DeviceId=dev1;ModuleId=mod1;SharedAccessKey=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+)
+
+// client is what every client can do, as a test needs it.
+type client interface {
+	// send is SendEventAsync, from the goroutine that may call it.
+	send(m *iothub.Message, confirm iothub.ConfirmFunc) error
+	// inside is SendEventAsync from inside a callback.
+	inside(m *iothub.Message, confirm iothub.ConfirmFunc) error
+	// closeInside is Close or Destroy from inside a callback.
+	closeInside()
+	// close closes without waiting for what is left.
+	close()
+	stats() iothub.Stats
+}
+
+// layers are the clients under test.
+var layers = map[string]func(o *iothub.ClientOptions) (client, error){
+	"device": func(o *iothub.ClientOptions) (client, error) {
+		c, err := device.NewClientFromConnectionString(deviceString, o)
+		return managedClient{c}, err
+	},
+	"module": func(o *iothub.ClientOptions) (client, error) {
+		c, err := module.NewClientFromConnectionString(moduleString, o)
+		return managedClient{c}, err
+	},
+	"ll.device": func(o *iothub.ClientOptions) (client, error) {
+		c, err := ll.NewDeviceClientFromConnectionString(deviceString, o)
+		if err != nil {
+			return nil, err
+		}
+		return newPump(c), nil
+	},
+	"ll.module": func(o *iothub.ClientOptions) (client, error) {
+		c, err := ll.NewModuleClientFromConnectionString(moduleString, o)
+		if err != nil {
+			return nil, err
+		}
+		return newPump(c), nil
+	},
+}
+
+type managed interface {
+	SendEventAsync(*iothub.Message, iothub.ConfirmFunc) error
+	SendEvent(context.Context, *iothub.Message) error
+	Close(context.Context) error
+	Stats() iothub.Stats
+}
+
+type managedClient struct{ c managed }
+
+func (m managedClient) send(msg *iothub.Message, f iothub.ConfirmFunc) error {
+	return m.c.SendEventAsync(msg, f)
+}
+func (m managedClient) inside(msg *iothub.Message, f iothub.ConfirmFunc) error {
+	return m.c.SendEventAsync(msg, f)
+}
+func (m managedClient) closeInside() { m.c.Close(context.Background()) }
+func (m managedClient) close() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	m.c.Close(ctx)
+}
+func (m managedClient) stats() iothub.Stats { return m.c.Stats() }
+
+type pollDriven interface {
+	SendEventAsync(*iothub.Message, iothub.ConfirmFunc) error
+	DoWork() (time.Time, error)
+	Wakeup() <-chan struct{}
+	Stats() (iothub.Stats, error)
+	Destroy() error
+}
+
+// pump owns a poll-driven client: one goroutine makes every call on it, as
+// the LL contract asks.
+type pump struct {
+	c     pollDriven
+	calls chan func()
+	done  chan struct{}
+}
+
+func newPump(c pollDriven) *pump {
+	p := &pump{c: c, calls: make(chan func()), done: make(chan struct{})}
+	go p.run()
+	return p
+}
+
+func (p *pump) run() {
+	defer close(p.done)
+	for {
+		next, err := p.c.DoWork()
+		if err != nil {
+			return
+		}
+		t := time.NewTimer(time.Until(next))
+		select {
+		case f := <-p.calls:
+			f()
+		case <-p.c.Wakeup():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (p *pump) call(f func()) bool {
+	returned := make(chan struct{})
+	select {
+	case p.calls <- func() { f(); close(returned) }:
+		<-returned
+		return true
+	case <-p.done:
+		return false
+	}
+}
+
+func (p *pump) send(m *iothub.Message, f iothub.ConfirmFunc) (err error) {
+	if !p.call(func() { err = p.c.SendEventAsync(m, f) }) {
+		return p.c.SendEventAsync(m, f) // destroyed: nobody else is calling
+	}
+	return err
+}
+func (p *pump) inside(m *iothub.Message, f iothub.ConfirmFunc) error {
+	return p.c.SendEventAsync(m, f)
+}
+func (p *pump) closeInside() { p.c.Destroy() }
+func (p *pump) close() {
+	p.call(func() { p.c.Destroy() })
+	<-p.done
+}
+func (p *pump) stats() (st iothub.Stats) {
+	p.call(func() { st, _ = p.c.Stats() })
+	return st
+}
+
+// bench is what one test plays on: a client of one layer, a network and a hub.
+type stage struct {
+	*testing.T
+	client
+	hub *simhub.Hub
+	net *simnet.Network
+}
+
+// on runs f on a stage of every layer, in virtual time. prepare, which may be
+// nil, scripts the stage before the client is made.
+func on(t *testing.T, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
+	for name, open := range layers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil)}
+				o := &iothub.ClientOptions{DialTLS: s.net.Dial}
+				if prepare != nil {
+					prepare(s, o)
+				}
+				go s.hub.Serve(s.net)
+				c, err := open(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.client = c
+				f(s)
+				s.close()
+				s.net.Close()
+				s.hub.Drop()
+				s.hub.Wait()
+			})
+		})
+	}
+}
+
+// widest lets as much be in flight as MQTT can.
+var widest = mqtt.New(&mqtt.Options{Window: mqtt.MaxWindow, WindowBytes: 1 << 30})

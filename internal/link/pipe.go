@@ -1,0 +1,164 @@
+package link
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// maxUnread bounds what a pipe holds for a driver that does not collect it;
+// beyond it TCP holds the peer back.
+const maxUnread = 1 << 20
+
+// Pipe moves bytes between a connection and a driver that must never block:
+// one goroutine reads ahead, one writes behind. The driver calls its methods
+// from one goroutine; Notify is called from the pipe's own.
+type Pipe struct {
+	conn   net.Conn
+	notify func()
+
+	mu      sync.Mutex
+	changed sync.Cond // the driver did something a goroutine may wait for
+	in      []byte
+	out     [][]byte
+	wrote   int
+	err     error
+	writing bool
+	closed  bool
+	hurry   bool // close as soon as the current write has ended
+}
+
+// NewPipe starts a pipe on conn, with goroutines counted by g. notify is
+// called, without locks held, whenever the driver has something to collect.
+func NewPipe(g *Gate, conn net.Conn, notify func()) *Pipe {
+	p := &Pipe{conn: conn, notify: notify}
+	p.changed.L = &p.mu
+	g.Go(p.read)
+	g.Go(p.write)
+	return p
+}
+
+// Collect returns what has arrived, appended to buf, how many bytes were
+// written since the last call, and the error that ended the connection, after
+// which nothing follows.
+func (p *Pipe) Collect(buf []byte) (in []byte, wrote int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in = append(buf, p.in...)
+	if cap(p.in) > 64<<10 {
+		p.in = nil // memory for a burst is not kept
+	}
+	p.in = p.in[:0]
+	wrote, p.wrote = p.wrote, 0
+	p.changed.Broadcast()
+	return in, wrote, p.err
+}
+
+// Write hands pieces to be written; they must stay unchanged until Collect has
+// reported them written. It reports false, and takes nothing, while earlier
+// ones are still being written.
+func (p *Pipe) Write(pieces [][]byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.writing || p.wrote > 0 || p.closed {
+		return false
+	}
+	p.out = append(p.out[:0], pieces...)
+	p.writing = true
+	p.changed.Broadcast()
+	return true
+}
+
+// Close ends the connection: at once, or, with a grace, when what is being
+// written has been or the grace has passed. It does not wait.
+func (p *Pipe) Close(grace time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.changed.Broadcast()
+	if grace > 0 && p.writing && p.err == nil {
+		p.hurry = true
+		p.conn.SetWriteDeadline(time.Now().Add(grace))
+		return
+	}
+	HardClose(p.conn)
+}
+
+// Writing reports whether a write is under way, which even a closed pipe may
+// take a moment to give up: until then the pieces must stay unchanged.
+func (p *Pipe) Writing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writing
+}
+
+func (p *Pipe) read() {
+	buf := make([]byte, 1<<10)
+	for {
+		n, err := p.conn.Read(buf)
+		p.mu.Lock()
+		p.in = append(p.in, buf[:n]...)
+		if err != nil && p.err == nil {
+			p.err = err
+		}
+		for len(p.in) > maxUnread && !p.closed {
+			p.changed.Wait()
+		}
+		closed := p.closed
+		p.mu.Unlock()
+		if !closed {
+			p.notify()
+		}
+		if err != nil || closed {
+			return
+		}
+		if n == len(buf) && n < 32<<10 {
+			buf = make([]byte, 32<<10)
+		}
+	}
+}
+
+func (p *Pipe) write() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		for !p.writing && !p.closed && p.err == nil {
+			p.changed.Wait()
+		}
+		if !p.writing || (p.closed && !p.hurry) {
+			return
+		}
+		out := p.out
+		p.mu.Unlock()
+		n, err := WriteAll(p.conn, out)
+		p.mu.Lock()
+		clear(p.out)
+		p.writing = false
+		p.wrote += n
+		if err != nil && p.err == nil {
+			p.err = err
+		}
+		closed := p.closed
+		p.mu.Unlock()
+		if closed {
+			HardClose(p.conn)
+		}
+		p.notify()
+		p.mu.Lock()
+	}
+}
+
+// WriteAll writes pieces in order and returns how many bytes went.
+func WriteAll(conn net.Conn, pieces [][]byte) (n int, err error) {
+	for _, b := range pieces {
+		k, err := conn.Write(b)
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,123 @@
+package managed
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/iothub-go/iothub/internal/engine"
+)
+
+// dispatcher runs the user's callbacks on one goroutine, in order, off every
+// lock.
+type dispatcher struct {
+	c *Client
+
+	mu       sync.Mutex
+	queue    []engine.Event
+	finished bool          // nothing more will be added
+	wake     chan struct{} // capacity 1
+
+	goid atomic.Uint64 // of the goroutine that runs callbacks
+}
+
+func newDispatcher(c *Client) *dispatcher {
+	return &dispatcher{c: c, wake: make(chan struct{}, 1)}
+}
+
+// add queues the events that are for the user.
+func (d *dispatcher) add(events []engine.Event) {
+	d.mu.Lock()
+	wasEmpty := len(d.queue) == 0
+	for i := range events {
+		if e := &events[i]; !e.Direct && (e.Kind == engine.EventConfirm || e.Kind == engine.EventStatus) {
+			d.queue = append(d.queue, *e)
+		}
+	}
+	wake := wasEmpty && len(d.queue) > 0
+	d.mu.Unlock()
+	if wake {
+		d.signal()
+	}
+}
+
+// finish ends the dispatcher once the queue is empty.
+func (d *dispatcher) finish() {
+	d.mu.Lock()
+	d.finished = true
+	d.mu.Unlock()
+	d.signal()
+}
+
+func (d *dispatcher) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// current reports whether the caller is a callback of this dispatcher.
+func (d *dispatcher) current() bool { return d.goid.Load() == goroutineID() }
+
+func (d *dispatcher) run() {
+	d.goid.Store(goroutineID())
+	var batch []engine.Event
+	for {
+		d.mu.Lock()
+		batch, d.queue = d.queue, batch[:0]
+		finished := d.finished
+		d.mu.Unlock()
+		if len(batch) == 0 {
+			if finished {
+				return
+			}
+			<-d.wake
+			continue
+		}
+		d.release(batch)
+		for i := range batch {
+			d.call(&batch[i])
+		}
+		clear(batch)
+		if cap(batch) > 4096 {
+			batch = nil // an idle client holds little
+		}
+	}
+}
+
+func (d *dispatcher) call(e *engine.Event) {
+	switch e.Kind {
+	case engine.EventConfirm:
+		if e.Confirm != nil {
+			e.Confirm(e.Confirmation)
+		}
+	case engine.EventStatus:
+		if f := d.c.opts.OnConnectionStatus; f != nil {
+			f(*e.Status)
+		}
+	}
+}
+
+// release gives the room of confirmed messages back, before their callbacks
+// run, so that those can send again into a full queue.
+func (d *dispatcher) release(batch []engine.Event) {
+	n, bytes := 0, 0
+	for i := range batch {
+		if batch[i].Kind == engine.EventConfirm {
+			n++
+			bytes += batch[i].Size
+		}
+	}
+	if n > 0 {
+		d.c.release(n, bytes)
+	}
+}
+
+func (c *Client) release(messages, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.Release(messages, bytes)
+	if c.space != nil {
+		close(c.space)
+		c.space = nil
+	}
+}

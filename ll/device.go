@@ -1,0 +1,74 @@
+package ll
+
+import (
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/setup"
+)
+
+// DeviceClient is the poll-driven client of a device: the counterpart of the C
+// SDK's IoTHubDeviceClient_LL handle. It belongs to one goroutine and must be
+// destroyed.
+type DeviceClient struct{ c *client }
+
+// NewDeviceClientFromConnectionString returns a client for the device that the
+// connection string names. Nothing touches the network yet; errors are
+// *iothub.Error of kind KindInvalidArgument and name what is wrong, never a
+// secret. o may be nil.
+func NewDeviceClientFromConnectionString(connectionString string, o *ClientOptions) (*DeviceClient, error) {
+	c, err := newClient(connectionString, setup.Device, o)
+	if err != nil {
+		return nil, err
+	}
+	return &DeviceClient{c}, nil
+}
+
+// Identity returns the device the client is for.
+func (c *DeviceClient) Identity() iothub.Identity { return c.c.id }
+
+// SendEventAsync accepts a copy of msg to be sent by later calls of DoWork and
+// returns at once. msg is the caller's again when it returns.
+//
+// If the returned error is nil, confirm, which may be nil, runs exactly once,
+// inside DoWork or Destroy: with ConfirmOK when the hub has the message
+// durably, with ConfirmMessageTimeout when ClientOptions.MessageTimeout or
+// msg.ExpiryTime passed first, with ConfirmBecauseDestroy when the client was
+// destroyed first, with ConfirmError when the retry policy gave up. In it
+// every call is allowed but DoWork: sending the same message again to retry
+// it, sending others, Destroy.
+//
+// If the returned error is not nil, nothing was kept and confirm never runs:
+// iothub.ErrQueueFull, iothub.ErrClosed, iothub.ErrConcurrentUse, or an
+// *iothub.Error that says what is wrong with msg (nil, larger than
+// iothub.MaxMessageSize, a property that cannot be carried).
+func (c *DeviceClient) SendEventAsync(msg *iothub.Message, confirm iothub.ConfirmFunc) error {
+	return c.c.sendEventAsync(msg, confirm)
+}
+
+// DoWork does everything there is to do now, without blocking: it connects,
+// reads, writes, renews, retries and runs the callbacks that are due. It
+// returns when it wants to be called next unless Wakeup fires first. The error
+// is iothub.ErrClosed after Destroy and iothub.ErrConcurrentUse on misuse;
+// trouble with the connection is no error but retried and reported to
+// ClientOptions.OnConnectionStatus.
+func (c *DeviceClient) DoWork() (next time.Time, err error) { return c.c.doWork() }
+
+// Wakeup returns a channel that receives when DoWork has something to do: bytes
+// have arrived or left, a message was accepted, a dial has ended. It may be
+// waited on from any goroutine.
+func (c *DeviceClient) Wakeup() <-chan struct{} { return c.c.wakeup }
+
+// SendStatus reports whether accepted messages are still unconfirmed.
+func (c *DeviceClient) SendStatus() (SendStatus, error) { return c.c.sendStatus() }
+
+// Stats returns the client's counters.
+func (c *DeviceClient) Stats() (iothub.Stats, error) { return c.c.stats() }
+
+// Destroy ends the client: messages in flight, then those waiting, confirm
+// ConfirmBecauseDestroy inside this call, and the connection is closed. Nothing
+// is flushed: call DoWork until SendStatus is SendIdle for that. Inside a
+// callback it takes effect when the DoWork that runs it has called back what it
+// has. It takes at most a second, and the time of the callbacks. Destroying
+// twice is allowed; the error is iothub.ErrConcurrentUse or nil.
+func (c *DeviceClient) Destroy() error { return c.c.destroy() }

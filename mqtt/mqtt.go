@@ -1,0 +1,110 @@
+// Package mqtt chooses MQTT 3.1.1 as the transport of a device or module
+// client: over TLS, port 8883 unless the host name has one. It is the default,
+// so a program needs this package only to change its options:
+//
+//	o := &module.ClientOptions{Transport: mqtt.New(&mqtt.Options{Window: 256})}
+package mqtt
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/engine"
+	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/transport"
+)
+
+// Version is the version of this library, as the hub is told it.
+const Version = "0.1.0"
+
+// Defaults and limits of [Options].
+const (
+	DefaultWindow      = 8192
+	DefaultWindowBytes = 4 << 20
+	MaxWindow          = 65535
+)
+
+// Options of the MQTT transport. The zero value is the default.
+type Options struct {
+	// Window is how many messages may be sent and not yet acknowledged, 1
+	// to 65535; 0 is DefaultWindow.
+	Window int
+	// WindowBytes bounds their encoded size; 0 is DefaultWindowBytes. One
+	// message is always let through.
+	WindowBytes int
+}
+
+// Transport is MQTT 3.1.1 with given options. It is immutable and may be
+// shared by many clients.
+type Transport struct{ o Options }
+
+// New returns the transport; nil is all defaults. Options out of range are
+// reported when a client is made with it.
+func New(o *Options) *Transport {
+	t := &Transport{}
+	if o != nil {
+		t.o = *o
+	}
+	if t.o.Window == 0 {
+		t.o.Window = DefaultWindow
+	}
+	if t.o.WindowBytes == 0 {
+		t.o.WindowBytes = DefaultWindowBytes
+	}
+	return t
+}
+
+// String returns "mqtt".
+func (t *Transport) String() string { return "mqtt" }
+
+// Setup makes the transport ready for one client. Only clients of this module
+// call it.
+func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
+	if t.o.Window < 1 || t.o.Window > MaxWindow || t.o.WindowBytes < 1 {
+		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument,
+			Err: fmt.Errorf("mqtt.Options: Window is %d (1 to %d), WindowBytes is %d (at least 1)", t.o.Window, MaxWindow, t.o.WindowBytes)}
+	}
+	o := p.Options
+	id := engine.MQTTIdentity{
+		Identity: p.Identity, HostName: link.Host(p.HostName),
+		ProductInfo: productInfo(o.ProductInfo), ModelID: o.ModelID,
+	}
+	if err := id.Validate(); err != nil {
+		return nil, err
+	}
+	peer := p.HostName
+	if p.GatewayHostName != "" {
+		peer = p.GatewayHostName
+	}
+	d, err := link.NewDialer(peer, "8883", p.Credential.Certificate(), o)
+	if err != nil {
+		return nil, err
+	}
+	resource := p.Identity.Resource(link.Host(p.HostName))
+	return &transport.Setup{
+		Encoder: engine.NewMQTTEncoder(p.Identity),
+		Session: engine.SessionConfig{
+			MQTT: engine.MQTTConfig{
+				ClientID: id.ClientID(), Username: id.Username(), KeepAlive: o.KeepAlive,
+				Window: t.o.Window, WindowBytes: t.o.WindowBytes,
+			},
+			Retry: *o.Retry, Random: rand.Float64,
+		},
+		Dial: func(ctx context.Context) (net.Conn, error) { return d.Dial(ctx) },
+		Authenticate: func(ctx context.Context, now time.Time) (engine.Auth, error) {
+			tok, err := p.Credential.Token(ctx, resource, now, o.TokenLifetime)
+			return engine.Auth{Token: tok, Renewable: p.Credential.Renewable()}, err
+		},
+	}, nil
+}
+
+func productInfo(product string) string {
+	own := fmt.Sprintf("iothub-go/%s (%s; %s; %s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return strings.TrimSpace(product + " " + own)
+}
