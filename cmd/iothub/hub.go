@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iothub-go/iothub/hub"
+)
+
+// shutdownTimeout bounds the graceful end.
+const shutdownTimeout = 10 * time.Second
+
+// hubFlags are the flags of "iothub hub".
+type hubFlags struct {
+	data      string
+	listen    string
+	devices   []string
+	modules   []string
+	mqttPort  int
+	httpsPort int
+	hostnames []string
+	noSync    bool
+	retention time.Duration
+	logLevel  string
+	json      bool
+
+	httpsPortSet bool
+	fallbackPort int // taken where the standard HTTPS port may not be bound
+}
+
+func newHubCommand() *cobra.Command {
+	f := &hubFlags{fallbackPort: 8443}
+	cmd := &cobra.Command{
+		Use:   "hub",
+		Short: "Run an IoT Hub on this machine",
+		Long: `Run an IoT Hub on this machine, until it is interrupted.
+
+Devices and back-end programs written for Azure IoT Hub connect to it unmodified.
+On its first start the hub makes a private certificate authority under the data
+folder, which they have to trust; what is printed says how.
+
+What is printed holds keys. SIGINT and SIGTERM end the hub gracefully, within ten
+seconds; a second signal ends it at once.
+
+Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
+		Example: `  iothub hub --device dev1
+  iothub hub --data /var/lib/iothub --listen 0.0.0.0 --hostname hub.example.com --device dev1 --module dev1/mod1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.httpsPortSet = cmd.Flags().Changed("https-port")
+			return f.run(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.data, "data", "iothub-data", "folder that keeps everything; made when missing")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1", "IP address to listen on; 0.0.0.0 is all, give --hostname with it")
+	flags.StringArrayVar(&f.devices, "device", nil, "create this device unless it exists, and print its connection string; repeatable")
+	flags.StringArrayVar(&f.modules, "module", nil, "the same for a module, as DEVICE/MODULE; repeatable")
+	flags.IntVar(&f.mqttPort, "mqtt-port", hub.MQTT.Port(), "port for MQTT; 0 is any free one")
+	flags.IntVar(&f.httpsPort, "https-port", hub.HTTPS.Port(), fmt.Sprintf("port for HTTPS; 0 is any free one. Unless given, %d is taken where 443 cannot be", f.fallbackPort))
+	flags.StringArrayVar(&f.hostnames, "hostname", nil, "name or IP address that clients reach the hub by; the first one stands in connection strings; repeatable")
+	flags.BoolVar(&f.noSync, "no-sync", false, "acknowledge before events are synced to disk: faster, and a power failure may lose the last second")
+	flags.DurationVar(&f.retention, "retention", 24*time.Hour, "how long events are kept, 1m to 168h")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
+	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
+	return cmd
+}
+
+// options checks the flags and makes the options of the server.
+func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, usage(cmd, fmt.Errorf("--log-level %q is none of debug, info, warn, error", f.logLevel))
+	}
+	ip := net.ParseIP(f.listen)
+	if ip == nil {
+		return nil, usage(cmd, fmt.Errorf("--listen %q is not an IP address", f.listen))
+	}
+	for flag, port := range map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort} {
+		if port < 0 || port > 65535 {
+			return nil, usage(cmd, fmt.Errorf("%s %d is not a port", flag, port))
+		}
+	}
+	for _, m := range f.modules {
+		if d, id, ok := strings.Cut(m, "/"); !ok || d == "" || id == "" || strings.Contains(id, "/") {
+			return nil, usage(cmd, fmt.Errorf("--module %q does not have the form DEVICE/MODULE", m))
+		}
+	}
+	names := f.hostnames
+	if !ip.IsUnspecified() {
+		names = append(names[:len(names):len(names)], ip.String())
+	}
+	return &hub.Options{
+		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
+		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+	}, nil
+}
+
+func (f *hubFlags) run(cmd *cobra.Command) error {
+	dir, err := filepath.Abs(f.data)
+	if err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	f.data = dir
+	o, err := f.options(cmd)
+	if err != nil {
+		return err
+	}
+	srv, err := hub.New(o)
+	if err != nil {
+		return fmt.Errorf("open the hub in %s: %w", f.data, err)
+	}
+	err = f.serve(cmd, srv)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if e := srv.Shutdown(ctx); e != nil && err == nil {
+		err = fmt.Errorf("the hub did not end gracefully: %w", e)
+	}
+	return err
+}
+
+// serve listens, says so, and waits to be interrupted.
+func (f *hubFlags) serve(cmd *cobra.Command, srv *hub.Server) error {
+	report := hubReport{DataDir: f.data, CAFile: srv.CACertFile(), NoSync: f.noSync, Retention: f.retention.String()}
+	if err := f.listenAll(srv, &report); err != nil {
+		return err
+	}
+	if err := f.createAll(cmd.Context(), srv, &report); err != nil {
+		return err
+	}
+	report.ServiceConnectionString = srv.ServiceConnectionString()
+	if ip := net.ParseIP(f.listen); ip.IsUnspecified() && len(f.hostnames) == 0 {
+		report.Notes = append(report.Notes, "Connection strings name "+srv.HostNames()[0]+
+			": for clients on other machines, start with --hostname NAME.")
+	}
+	text := report.text()
+	if f.json {
+		text = report.json()
+	}
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return fmt.Errorf("print the connection strings: %w", err)
+	}
+	<-cmd.Context().Done()
+	return nil
+}
+
+// listenAll binds the ports. Clients that have the standard ports built in need
+// exactly those, so only the one that is privileged has a substitute.
+func (f *hubFlags) listenAll(srv *hub.Server, r *hubReport) error {
+	addr, err := srv.Listen(hub.MQTT, f.address(f.mqttPort))
+	if err != nil {
+		return portError(err, f.mqttPort, "--mqtt-port")
+	}
+	r.addListener(hub.MQTT, addr)
+	addr, err = srv.Listen(hub.HTTPS, f.address(f.httpsPort))
+	if err != nil && !f.httpsPortSet {
+		r.Notes = append(r.Notes, fmt.Sprintf("Port %d could not be bound (%s); HTTPS is on %d instead. "+
+			"Clients that know only 443 need it: %s.", f.httpsPort, cause(err), f.fallbackPort, allow443))
+		f.httpsPort = f.fallbackPort
+		addr, err = srv.Listen(hub.HTTPS, f.address(f.httpsPort))
+	}
+	if err != nil {
+		return portError(err, f.httpsPort, "--https-port")
+	}
+	r.addListener(hub.HTTPS, addr)
+	return nil
+}
+
+const allow443 = "run as root, allow it with sysctl net.ipv4.ip_unprivileged_port_start=443, or setcap cap_net_bind_service=+ep on this program"
+
+func (f *hubFlags) address(port int) string { return net.JoinHostPort(f.listen, strconv.Itoa(port)) }
+
+// portError says what to do about a port that cannot be bound.
+func portError(err error, port int, flag string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d is in use by another program: end that, or choose another port with %s", port, flag)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("port %d may not be bound by this user: choose another port with %s, or %s", port, flag, allow443)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: --listen has to be an address of this machine", err)
+	}
+	return fmt.Errorf("%w; choose another port with %s", err, flag)
+}
+
+func cause(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "permission denied"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "it is in use"
+	}
+	return err.Error()
+}
+
+// createAll creates what the flags name and collects the connection strings.
+func (f *hubFlags) createAll(ctx context.Context, srv *hub.Server, r *hubReport) error {
+	for _, id := range f.devices {
+		if _, err := srv.CreateDevice(ctx, id); err != nil {
+			return fmt.Errorf("--device %s: %w", id, err)
+		}
+		cs, err := srv.DeviceConnectionString(id)
+		if err != nil {
+			return fmt.Errorf("--device %s: %w", id, err)
+		}
+		r.Devices = append(r.Devices, reportedIdentity{DeviceID: id, ConnectionString: cs})
+	}
+	for _, m := range f.modules {
+		deviceID, moduleID, _ := strings.Cut(m, "/")
+		if _, err := srv.CreateModule(ctx, deviceID, moduleID); err != nil {
+			return fmt.Errorf("--module %s: %w", m, err)
+		}
+		cs, err := srv.ModuleConnectionString(deviceID, moduleID)
+		if err != nil {
+			return fmt.Errorf("--module %s: %w", m, err)
+		}
+		r.Devices = append(r.Devices, reportedIdentity{DeviceID: deviceID, ModuleID: moduleID, ConnectionString: cs})
+	}
+	return nil
+}

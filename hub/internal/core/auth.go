@@ -1,0 +1,342 @@
+package core
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/iothub-go/iothub/internal/sas"
+)
+
+// AuthRequest is what a device or module shows to connect.
+type AuthRequest struct {
+	// HostName is the hub name that the peer used; empty when its protocol
+	// carries none.
+	HostName string
+	// DeviceID and ModuleID name the identity; ModuleID is empty for a device.
+	DeviceID, ModuleID string
+	// Token is a shared access signature. When it is empty the certificate
+	// counts; when both are there the token does.
+	Token string
+	// Certificates are those of the TLS handshake, the leaf first. The handshake
+	// has proved that the peer holds the leaf's key.
+	Certificates []*x509.Certificate
+}
+
+// Principal is an authenticated device or module, to be attached.
+type Principal struct {
+	DeviceID, ModuleID string
+	// AuthMethod is the JSON text that events carry as iothub-connection-auth-method.
+	AuthMethod string
+	// GenerationID is that of the identity.
+	GenerationID string
+	// Expires is when the connection has to end: the token's expiry and the
+	// allowed skew. It is zero for a certificate.
+	Expires time.Time
+
+	proof proof
+}
+
+// proof remembers what has convinced, to see later whether it still would.
+type proof struct {
+	kind       proofKind
+	key        []byte   // of the identity or its device; for the policy kind nil
+	thumbprint []string // of the certificate, SHA-1 and SHA-256
+}
+
+type proofKind uint8
+
+const (
+	proofOwnKey proofKind = iota + 1
+	proofDeviceKey
+	proofPolicy
+	proofCertificate
+)
+
+// Authenticate decides whether a device or module may connect. Errors are *Error
+// with a text for the log of the hub; most protocols do not pass it on.
+func (h *Hub) Authenticate(now time.Time, r AuthRequest) (*Principal, error) {
+	if r.HostName != "" && !h.AnswersTo(r.HostName) {
+		return nil, unauthorized("this hub is not %q; it answers to %q", r.HostName, h.cfg.HostName)
+	}
+	dev, mod, err := h.identity(r.DeviceID, r.ModuleID)
+	if err != nil {
+		return nil, err
+	}
+	var p *Principal
+	switch {
+	case r.Token != "":
+		p, err = h.authenticateToken(now, r, dev, mod)
+	case len(r.Certificates) > 0:
+		p, err = authenticateCertificate(now, r, dev, mod)
+	default:
+		err = unauthorized("Authorization header missing: neither a token nor a client certificate was shown")
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Only those who hold the credentials learn that it is disabled.
+	if dev.Status != StatusEnabled {
+		return nil, NewError(CodeUnauthorized, "device %q is disabled", r.DeviceID)
+	}
+	p.DeviceID, p.ModuleID = r.DeviceID, r.ModuleID
+	p.GenerationID = dev.GenerationID
+	if mod != nil {
+		p.GenerationID = mod.GenerationID
+	}
+	return p, nil
+}
+
+// identity looks up the documents of an identity; mod is nil for a device.
+func (h *Hub) identity(deviceID, moduleID string) (dev *deviceDoc, mod *moduleDoc, err error) {
+	h.mu.RLock()
+	dev = h.registry[deviceID]
+	h.mu.RUnlock()
+	if dev == nil {
+		return nil, nil, unauthorized("IotHub %q does not contain the specified device %q", h.cfg.HostName, deviceID)
+	}
+	if moduleID == "" {
+		return dev, nil, nil
+	}
+	if mod = dev.module(moduleID); mod == nil {
+		return nil, nil, unauthorized("IotHub %q does not contain the specified module %q of device %q",
+			h.cfg.HostName, moduleID, deviceID)
+	}
+	return dev, mod, nil
+}
+
+func (h *Hub) authenticateToken(now time.Time, r AuthRequest, dev *deviceDoc, mod *moduleDoc) (*Principal, error) {
+	t, err := sas.Parse(r.Token)
+	if err != nil {
+		return nil, unauthorized("%v", err)
+	}
+	own := dev.Auth
+	if mod != nil {
+		own = mod.Auth
+	}
+	if own.Type == AuthSelfSigned || own.Type == AuthCertificateAuthority {
+		return nil, unauthorized("the identity authenticates with a certificate (%s), not with a token", own.Type)
+	}
+	covers := false
+	for name := range h.names {
+		covers = covers || t.Covers(name, r.DeviceID, r.ModuleID)
+	}
+	if !covers {
+		return nil, unauthorized("the token is for %q and does not reach %q on this hub", t.Resource,
+			identityKey{r.DeviceID, r.ModuleID}.String())
+	}
+	p := &Principal{Expires: t.Expiry.Add(sas.ClockSkew)}
+	if t.Policy != "" {
+		err = h.verifyPolicy(&t, DeviceConnect)
+		p.proof.kind = proofPolicy
+		p.AuthMethod = authMethod("hub", "sas")
+	} else {
+		p.proof, err = verifyKeys(&t, dev, mod)
+		p.AuthMethod = authMethod(scopeOf(mod), "sas")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checkExpiry(&t, now); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// verifyKeys tries the keys of the identity and, for a module, those of its device.
+func verifyKeys(t *sas.Token, dev *deviceDoc, mod *moduleDoc) (proof, error) {
+	type candidate struct {
+		kind proofKind
+		key  []byte
+	}
+	var candidates []candidate
+	add := func(kind proofKind, a Authentication) {
+		if a.Type != AuthSAS {
+			return
+		}
+		for _, text := range []NullString{a.SymmetricKey.PrimaryKey, a.SymmetricKey.SecondaryKey} {
+			if key, err := base64.StdEncoding.DecodeString(string(text)); err == nil && len(key) > 0 {
+				candidates = append(candidates, candidate{kind, key})
+			}
+		}
+	}
+	kind := proofOwnKey
+	if mod != nil {
+		add(proofOwnKey, mod.Auth)
+		kind = proofDeviceKey
+	}
+	add(kind, dev.Auth)
+	for _, c := range candidates {
+		if t.Verify(c.key) {
+			return proof{kind: c.kind, key: c.key}, nil
+		}
+	}
+	return proof{}, unauthorized("Authentication failed for this device, renew token or certificate and reconnect: " +
+		"the signature of the token was not made with a key of this identity")
+}
+
+// verifyPolicy checks a token signed with a policy key: right, then signature.
+func (h *Hub) verifyPolicy(t *sas.Token, need Permission) error {
+	policy := h.policy(t.Policy)
+	if policy == nil {
+		return unauthorized("the hub has no shared access policy %q", t.Policy)
+	}
+	if !t.Verify(policy.keys...) {
+		return unauthorized("the signature of the token was not made with a key of policy %q", t.Policy)
+	}
+	if !policy.Permissions.Has(need) {
+		return unauthorized("Authorization rule %q does not allow access for %q: it has %s and lacks %s",
+			t.Policy, t.Resource, policy.Permissions, need)
+	}
+	return nil
+}
+
+func checkExpiry(t *sas.Token, now time.Time) error {
+	if ago, expired := t.ExpiredFor(now); expired {
+		return unauthorized("the token expired %s ago (at %s; the hub's clock says %s)",
+			ago.Round(time.Second), t.Expiry.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func authenticateCertificate(now time.Time, r AuthRequest, dev *deviceDoc, mod *moduleDoc) (*Principal, error) {
+	own := dev.Auth
+	if mod != nil {
+		own = mod.Auth
+	}
+	switch own.Type {
+	case AuthSelfSigned:
+	case AuthCertificateAuthority:
+		return nil, unauthorized("the identity needs a certificate of a verified CA, and this hub has none registered")
+	default:
+		return nil, unauthorized("the identity authenticates with %q, not with a certificate, and no token was shown", own.Type)
+	}
+	leaf := r.Certificates[0]
+	prints := thumbprints(leaf)
+	if !own.X509Thumbprint.matches(prints) {
+		return nil, unauthorized("Thumbprint does not match configuration: Thumbprint: SHA1Hash=%s, SHA2Hash=%s; "+
+			"Configuration: PrimaryThumbprint=%s, SecondaryThumbprint=%s", prints[0], prints[1],
+			own.X509Thumbprint.PrimaryThumbprint, own.X509Thumbprint.SecondaryThumbprint)
+	}
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return nil, unauthorized("the certificate is valid from %s to %s; the hub's clock says %s",
+			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return &Principal{
+		AuthMethod: authMethod(scopeOf(mod), "x509"),
+		proof:      proof{kind: proofCertificate, thumbprint: prints},
+	}, nil
+}
+
+// thumbprints gives the SHA-1 and the SHA-256 of a certificate in upper case.
+// SHA-1 only names the certificate here, as IoT Hub lets it.
+func thumbprints(c *x509.Certificate) []string {
+	s1, s2 := sha1.Sum(c.Raw), sha256.Sum256(c.Raw)
+	return []string{strings.ToUpper(hex.EncodeToString(s1[:])), strings.ToUpper(hex.EncodeToString(s2[:]))}
+}
+
+func (x X509Thumbprint) matches(prints []string) bool {
+	for _, print := range prints {
+		for _, want := range []NullString{x.PrimaryThumbprint, x.SecondaryThumbprint} {
+			if want != "" && strings.EqualFold(string(want), print) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stillProves reports whether what once convinced would convince with the
+// documents as they are now.
+func (p *proof) stillProves(dev *deviceDoc, mod *moduleDoc) bool {
+	own := dev.Auth
+	if mod != nil {
+		own = mod.Auth
+	}
+	switch p.kind {
+	case proofOwnKey:
+		return own.holdsKey(p.key)
+	case proofDeviceKey:
+		return own.Type != AuthSelfSigned && own.Type != AuthCertificateAuthority && dev.Auth.holdsKey(p.key)
+	case proofPolicy:
+		return own.Type != AuthSelfSigned && own.Type != AuthCertificateAuthority
+	case proofCertificate:
+		return own.Type == AuthSelfSigned && own.X509Thumbprint.matches(p.thumbprint)
+	}
+	return false
+}
+
+func (a Authentication) holdsKey(key []byte) bool {
+	if a.Type != AuthSAS {
+		return false
+	}
+	for _, text := range []NullString{a.SymmetricKey.PrimaryKey, a.SymmetricKey.SecondaryKey} {
+		if k, err := base64.StdEncoding.DecodeString(string(text)); err == nil && bytes.Equal(k, key) {
+			return true
+		}
+	}
+	return false
+}
+
+// ServicePrincipal is an authorised back-end program.
+type ServicePrincipal struct {
+	Policy      string
+	Permissions Permission
+	// Expires is when a long-lived request or link has to end, skew included.
+	Expires time.Time
+}
+
+// AuthorizeService decides whether a back-end request may do what needs the
+// permission. path is the resource it is about, as segments that are not
+// escaped, for example "devices", "dev1": the token has to be for the hub or for
+// a leading part of it. Errors are *Error.
+func (h *Hub) AuthorizeService(now time.Time, token string, need Permission, path ...string) (*ServicePrincipal, error) {
+	if token == "" {
+		return nil, NewError(CodeUnauthorizedAccess, "Unauthorized: Authorization header missing")
+	}
+	t, err := sas.Parse(token)
+	if err != nil {
+		return nil, NewError(CodeUnauthorizedAccess, "Unauthorized: %v", err)
+	}
+	if t.Policy == "" {
+		return nil, NewError(CodeUnauthorizedAccess, "Unauthorized: the token names no shared access policy (skn)")
+	}
+	covers := false
+	for name := range h.names {
+		covers = covers || t.CoversPath(name, path...)
+	}
+	if !covers {
+		return nil, NewError(CodeUnauthorizedAccess, "Unauthorized: the token is for %q and does not reach %q on this hub",
+			t.Resource, strings.Join(path, "/"))
+	}
+	err = h.verifyPolicy(&t, need)
+	if err == nil {
+		err = checkExpiry(&t, now)
+	}
+	if err != nil {
+		return nil, NewError(CodeUnauthorizedAccess, "Unauthorized: %s", err.(*Error).Message)
+	}
+	return &ServicePrincipal{
+		Policy: t.Policy, Permissions: h.policy(t.Policy).Permissions, Expires: t.Expiry.Add(sas.ClockSkew),
+	}, nil
+}
+
+func unauthorized(format string, args ...any) *Error {
+	return NewError(CodeUnauthorized, format, args...)
+}
+
+func scopeOf(mod *moduleDoc) string {
+	if mod != nil {
+		return "module"
+	}
+	return "device"
+}
+
+func authMethod(scope, kind string) string {
+	return `{"scope":"` + scope + `","type":"` + kind + `","issuer":"iothub","acceptingIpFilterRule":null}`
+}

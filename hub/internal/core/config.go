@@ -1,0 +1,78 @@
+package core
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config is what a hub is told about itself. The zero value is usable.
+type Config struct {
+	// HostName is the name in the connection strings of this hub; default
+	// "localhost". Names are further ones it answers to. Both are compared
+	// without regard to case and port.
+	HostName string
+	Names    []string
+	// Partitions is how many partitions telemetry is spread over, 1 to 32. Zero
+	// takes what the storage was created with, or 4 for a new one. The number is
+	// fixed when the storage is created, because devices are mapped by it.
+	Partitions int
+	// Retention is how long events are kept; default 24 h, at most 7 days.
+	Retention time.Duration
+	// RetentionBytes bounds what each partition keeps; zero is no bound.
+	RetentionBytes int64
+	// MaxDevices bounds the identity registry; default 1,000,000.
+	MaxDevices int
+	// MaxWaiting bounds the bytes accepted and not yet durable per partition;
+	// default 256 MiB. Above it [Attachment.Ingest] answers 503005.
+	MaxWaiting int
+	// Clock tells the time; nil is time.Now.
+	Clock func() time.Time
+	// Logger takes the hub's log; nil discards it.
+	Logger *slog.Logger
+}
+
+const (
+	defaultPartitions = 4
+	maxPartitions     = 32
+	maxRetention      = 7 * 24 * time.Hour
+)
+
+// withDefaults fills in and checks a copy of the configuration. Partitions stays
+// zero when it is to follow the storage.
+func (c Config) withDefaults() (Config, error) {
+	if c.HostName == "" {
+		c.HostName = "localhost"
+	}
+	if c.Retention == 0 {
+		c.Retention = 24 * time.Hour
+	}
+	if c.MaxDevices == 0 {
+		c.MaxDevices = 1_000_000
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = 256 << 20
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, check := range []struct {
+		bad   bool
+		field string
+		limit string
+	}{
+		{c.Partitions < 0 || c.Partitions > maxPartitions, "Partitions", "1 to 32"},
+		{c.Retention < time.Minute || c.Retention > maxRetention, "Retention", "1 minute to 7 days"},
+		{c.RetentionBytes < 0, "RetentionBytes", "0 or more"},
+		{c.MaxDevices < 0, "MaxDevices", "0 or more"},
+		{c.MaxWaiting < 0, "MaxWaiting", "0 or more"},
+	} {
+		if check.bad {
+			return c, fmt.Errorf("core: Config.%s must be %s", check.field, check.limit)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,190 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/iothub-go/iothub/internal/sas"
+)
+
+// Hub is one IoT Hub. Its methods are safe for use by many goroutines.
+type Hub struct {
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	names    map[string]bool // normalised; read-only after New
+	policies []*heldPolicy   // read-only after New
+
+	events     EventLog
+	devices    Bucket
+	partitions []*partition // read-only after New
+	stopWatch  func()
+
+	closing   chan struct{} // closed first thing by Close
+	closeOnce sync.Once
+	wg        sync.WaitGroup // the committers
+
+	lastTicks atomic.Int64 // see newTicks
+
+	// mu guards everything below. It is never held across the storage, a kick
+	// or a partition's lock.
+	mu         sync.RWMutex
+	registry   map[string]*deviceDoc // by device id; documents are never changed in place
+	removed    map[string]uint64     // removals that the watch has not reported yet, by revision
+	watchedRev uint64                // newest revision that the watch has reported
+	live       map[identityKey]*Attachment
+	seen       map[identityKey]seenState // connection history of identities not connected now
+	applied    chan struct{}             // closed at the next change of registry; nil when nobody waits
+}
+
+type identityKey struct{ device, module string }
+
+func (k identityKey) String() string {
+	if k.module == "" {
+		return k.device
+	}
+	return k.device + "/" + k.module
+}
+
+// seenState is what remains of a connection when it is gone. It lives in memory
+// only: after a restart an identity was never seen.
+type seenState struct {
+	changed  time.Time
+	activity time.Time
+}
+
+// New opens a hub on the storage: it creates what a new storage lacks (policies
+// with random keys, buckets, the telemetry log), reads all identities and starts
+// the committers, one goroutine per partition. ctx governs the opening only.
+func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		cfg: cfg, log: cfg.Logger, now: cfg.Clock,
+		names:    make(map[string]bool),
+		closing:  make(chan struct{}),
+		registry: make(map[string]*deviceDoc),
+		removed:  make(map[string]uint64),
+		live:     make(map[identityKey]*Attachment),
+		seen:     make(map[identityKey]seenState),
+	}
+	for _, name := range append([]string{cfg.HostName}, cfg.Names...) {
+		h.names[sas.NormalizeHost(name)] = true
+	}
+	bucket, err := storage.Bucket(ctx, "settings")
+	if err != nil {
+		return nil, fmt.Errorf("core: open the settings: %w", err)
+	}
+	fixed, err := loadSettings(ctx, bucket, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("core: read the settings: %w", err)
+	}
+	if cfg.Partitions != 0 && cfg.Partitions != fixed.Partitions {
+		return nil, fmt.Errorf("core: Config.Partitions is %d but the storage was created with %d, and the number cannot change",
+			cfg.Partitions, fixed.Partitions)
+	}
+	if h.policies, err = holdPolicies(fixed.Policies); err != nil {
+		return nil, err
+	}
+	if err := h.openTelemetry(ctx, storage, fixed.Partitions); err != nil {
+		return nil, err
+	}
+	if h.devices, err = storage.Bucket(ctx, "devices"); err != nil {
+		return nil, fmt.Errorf("core: open the registry: %w", err)
+	}
+	if h.stopWatch, err = h.devices.Watch(ctx, h.registryChanged); err != nil {
+		return nil, fmt.Errorf("core: read the registry: %w", err)
+	}
+	for _, p := range h.partitions {
+		h.wg.Go(p.run)
+	}
+	return h, nil
+}
+
+func (h *Hub) openTelemetry(ctx context.Context, storage Storage, partitions int) error {
+	var err error
+	h.events, err = storage.EventLog(ctx, EventLogConfig{
+		Partitions: partitions, MaxAge: h.cfg.Retention, MaxBytes: h.cfg.RetentionBytes,
+	})
+	if err != nil {
+		return fmt.Errorf("core: open the telemetry log: %w", err)
+	}
+	h.partitions = make([]*partition, partitions)
+	for i := range h.partitions {
+		p := newPartition(h, i)
+		if err := p.recover(ctx); err != nil {
+			return fmt.Errorf("core: read the end of partition %d: %w", i, err)
+		}
+		h.partitions[i] = p
+	}
+	return nil
+}
+
+// HostName is the hub's primary name.
+func (h *Hub) HostName() string { return h.cfg.HostName }
+
+// Partitions is the number of partitions.
+func (h *Hub) Partitions() int { return len(h.partitions) }
+
+// AnswersTo reports whether the hub has that name; case and port do not matter.
+func (h *Hub) AnswersTo(host string) bool { return h.names[sas.NormalizeHost(host)] }
+
+// Now is the hub's time, by [Config.Clock].
+func (h *Hub) Now() time.Time { return h.now() }
+
+// Close refuses further events, commits those already accepted (their done
+// functions run), ends the readers and stops the committers. Live connections
+// are kicked. When ctx ends first, Close returns its error and what is left is
+// still committed in the background. Further calls wait for the same end.
+func (h *Hub) Close(ctx context.Context) error {
+	h.closeOnce.Do(func() {
+		close(h.closing)
+		h.stopWatch()
+		h.mu.RLock()
+		attached := make([]*Attachment, 0, len(h.live))
+		for _, a := range h.live {
+			attached = append(attached, a)
+		}
+		h.mu.RUnlock()
+		for _, p := range h.partitions {
+			p.shut()
+		}
+		for _, a := range attached {
+			a.kickOnce(errClosed())
+		}
+	})
+	stopped := make(chan struct{})
+	go func() {
+		h.wg.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ticksOfUnixEpoch is 1970 in 100 ns ticks since the year 1, the unit that
+// generation ids look like.
+const ticksOfUnixEpoch = 621355968000000000
+
+// newTicks returns the time as ticks, larger than whatever it returned before,
+// so that generation ids and first etags never repeat for an id.
+func (h *Hub) newTicks() int64 {
+	ticks := h.now().UnixNano()/100 + ticksOfUnixEpoch
+	for {
+		last := h.lastTicks.Load()
+		next := max(ticks, last+1)
+		if h.lastTicks.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package core_test
+
+// raceEnabled says that the race detector makes everything several times slower.
+const raceEnabled = true

@@ -1,0 +1,285 @@
+// Package httpfront is the HTTPS head of a hub: it turns requests of IoT Hub's
+// REST API into calls of package core, and results and errors back. It decides
+// nothing itself.
+package httpfront
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/core"
+)
+
+// maxBody bounds what a request may send.
+const maxBody = 1 << 20
+
+// Front serves the REST API of one hub. It is safe for use by many goroutines.
+type Front struct {
+	hub   *core.Hub
+	caPEM []byte
+	log   *slog.Logger
+}
+
+// New returns the REST API of a hub. caPEM is what GET /ca.pem answers; without
+// it that path does not exist. A nil logger discards.
+//
+// GET /iothub/events streams for as long as the client stays. Cancel the base
+// context of the server, or close the hub, to end such requests.
+func New(hub *core.Hub, caPEM []byte, logger *slog.Logger) http.Handler {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Front{hub: hub, caPEM: caPEM, log: logger}
+}
+
+// request is one request on its way through a handler.
+type request struct {
+	front *Front
+	w     http.ResponseWriter
+	r     *http.Request
+	id    string
+	path  []string // unescaped segments
+	query url.Values
+
+	principal *core.ServicePrincipal // once authorised
+}
+
+// route is what the front knows. A pattern is the segments of a path, "*" for an
+// id; the fixed words are matched without regard to case.
+type route struct {
+	method  string
+	pattern string
+	need    core.Permission
+	serve   func(*request) error
+}
+
+var routes = []route{
+	{"GET", "devices", core.RegistryRead, listDevices},
+	{"GET", "devices/*", core.RegistryRead, getDevice},
+	{"PUT", "devices/*", core.RegistryWrite, putDevice},
+	{"DELETE", "devices/*", core.RegistryWrite, deleteDevice},
+	{"GET", "devices/*/modules", core.RegistryRead, listModules},
+	{"GET", "devices/*/modules/*", core.RegistryRead, getModule},
+	{"PUT", "devices/*/modules/*", core.RegistryWrite, putModule},
+	{"DELETE", "devices/*/modules/*", core.RegistryWrite, deleteModule},
+	{"GET", "statistics/devices", core.RegistryRead, deviceStatistics},
+	{"GET", "statistics/service", core.ServiceConnect, serviceStatistics},
+	{"GET", "iothub/events", core.ServiceConnect, streamEvents},
+}
+
+// ServeHTTP answers one request.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := &request{front: f, w: w, r: r, id: newID(), query: r.URL.Query()}
+	w.Header().Set("x-ms-request-id", q.id)
+	if err := q.serve(); err != nil {
+		q.fail(err)
+	}
+}
+
+func (q *request) serve() error {
+	var err error
+	if q.path, err = splitPath(q.r.URL.EscapedPath()); err != nil {
+		return err
+	}
+	if len(q.path) == 1 && q.path[0] == "ca.pem" && len(q.front.caPEM) > 0 {
+		return q.caPEM()
+	}
+	found, allowed := findRoute(q.r.Method, q.path)
+	if found == nil {
+		return q.notFound(allowed)
+	}
+	hub := q.front.hub
+	q.principal, err = hub.AuthorizeService(hub.Now(), q.r.Header.Get("Authorization"), found.need, q.scope()...)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(q.path[0], "iothub") && q.query.Get("api-version") == "" {
+		return core.NewError(core.CodeInvalidProtocolVersion, "the query parameter api-version is missing, for example ?api-version=2021-04-12")
+	}
+	return found.serve(q)
+}
+
+// scope is the resource that a token has to reach. Our own stream of events
+// stands for the resource that IoT Hub has for it.
+func (q *request) scope() []string {
+	if strings.EqualFold(q.path[0], "iothub") {
+		return []string{"messages", "events"}
+	}
+	return q.path
+}
+
+// splitPath cuts an escaped path into unescaped segments: an id may hold an
+// escaped character that would otherwise end the path. One trailing slash counts
+// for nothing.
+func splitPath(escaped string) ([]string, error) {
+	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(escaped, "/"), "/"), "/")
+	for i, part := range parts {
+		text, err := url.PathUnescape(part)
+		if err != nil {
+			return nil, core.NewError(core.CodeArgumentInvalid, "the path is not properly escaped")
+		}
+		parts[i] = text
+	}
+	return parts, nil
+}
+
+// findRoute gives the route for a path, or the methods there would be for it.
+func findRoute(method string, path []string) (found *route, allowed []string) {
+	for i := range routes {
+		if !matches(routes[i].pattern, path) {
+			continue
+		}
+		if routes[i].method == method {
+			return &routes[i], nil
+		}
+		allowed = append(allowed, routes[i].method)
+	}
+	return nil, allowed
+}
+
+func matches(pattern string, path []string) bool {
+	words := strings.Split(pattern, "/")
+	if len(words) != len(path) {
+		return false
+	}
+	for i, word := range words {
+		if word != "*" && !strings.EqualFold(word, path[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *request) notFound(allowed []string) error {
+	if len(allowed) > 0 {
+		q.w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return core.NewError(core.CodeMethodNotAllowed, "%s is not possible here, only %s", q.r.Method, strings.Join(allowed, ", "))
+	}
+	var known []string
+	for _, r := range routes {
+		known = append(known, r.method+" /"+strings.ReplaceAll(r.pattern, "*", "{id}"))
+	}
+	if len(q.front.caPEM) > 0 {
+		known = append(known, "GET /ca.pem")
+	}
+	return core.NewError(core.CodeGenericNotFound, "there is nothing at this path; this hub has %s", strings.Join(known, ", "))
+}
+
+func (q *request) caPEM() error {
+	if q.r.Method != http.MethodGet && q.r.Method != http.MethodHead {
+		return q.notFound([]string{http.MethodGet})
+	}
+	q.w.Header().Set("Content-Type", "application/x-pem-file")
+	q.w.Header().Set("Content-Disposition", `attachment; filename="ca.pem"`)
+	_, err := q.w.Write(q.front.caPEM)
+	q.writeFailed(err)
+	return nil
+}
+
+// body decodes the JSON of the request. Names match whatever their case; unknown
+// ones are ignored.
+func (q *request) body(into any) error {
+	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return core.NewError(core.CodeMessageTooLarge, "the body is larger than %d bytes", maxBody)
+	}
+	if err != nil {
+		return core.NewError(core.CodeArgumentInvalid, "the body could not be read")
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return core.NewError(core.CodeIotHubFormatError, "the body is not the JSON that this request needs: %v", err)
+	}
+	return nil
+}
+
+// etag gives the version that If-Match asks for: "" when the header is missing,
+// "*" for any. Clients send both with and without quotes.
+func (q *request) etag() string {
+	value := strings.TrimSpace(q.r.Header.Get("If-Match"))
+	value = strings.TrimPrefix(value, "W/")
+	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+		value = value[1 : len(value)-1]
+	}
+	return value
+}
+
+// reply writes a result, with its ETag unless that is empty.
+func (q *request) reply(etag string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if etag != "" {
+		q.w.Header().Set("ETag", `"`+etag+`"`)
+	}
+	q.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	_, err = q.w.Write(data)
+	q.writeFailed(err)
+	return nil
+}
+
+func (q *request) noContent() error {
+	q.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// errorBody is the form of errors that all clients in use understand.
+type errorBody struct {
+	Message          string
+	ExceptionMessage string
+}
+
+func (q *request) fail(err error) {
+	var e *core.Error
+	if !errors.As(err, &e) {
+		e = core.NewError(core.CodeServerError, "the request failed")
+	}
+	level := slog.LevelDebug
+	if e.Status >= 500 {
+		level = slog.LevelError
+	}
+	q.front.log.Log(q.r.Context(), level, "request refused", "method", q.r.Method, "path", q.r.URL.EscapedPath(),
+		"request", q.id, "error", err, "cause", e.Unwrap())
+	data, err := json.Marshal(errorBody{
+		Message: "ErrorCode:" + e.Name + ";" + e.Message,
+		ExceptionMessage: fmt.Sprintf("Tracking ID:%s-TimeStamp:%s", q.id,
+			q.front.hub.Now().UTC().Format("01/02/2006 15:04:05")),
+	})
+	if err != nil {
+		data = []byte("{}") // two strings always encode
+	}
+	h := q.w.Header()
+	h.Set("iothub-errorcode", e.Name)
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	q.w.WriteHeader(e.Status)
+	_, err = q.w.Write(data)
+	q.writeFailed(err)
+}
+
+// writeFailed notes that a client has gone; there is nobody to tell.
+func (q *request) writeFailed(err error) {
+	if err != nil {
+		q.front.log.Debug("answer not delivered", "request", q.id, "error", err)
+	}
+}
+
+// newID makes the tracking id of a request, in the form of a GUID.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}

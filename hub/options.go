@@ -1,0 +1,118 @@
+package hub
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Options say what a [Server] is like. The zero value, and nil, are a usable
+// server in memory. New copies the options.
+type Options struct {
+	// DataDir is the folder that keeps everything: identities, keys, events
+	// and the certificate authority. It is created when missing and locked
+	// while in use. Empty keeps everything in memory: nothing is written to
+	// disk and all is gone with the server, the authority included.
+	DataDir string
+	// HostNames are the names that clients reach this hub by, DNS names or
+	// IP addresses, without port. The first one stands in connection strings;
+	// default 127.0.0.1. The server certificate is for all of them and for
+	// localhost, 127.0.0.1 and ::1, by which the hub can always be reached.
+	HostNames []string
+	// Partitions is how many partitions events are spread over, 1 to 32. It
+	// is fixed when the data folder is made. Zero takes what the folder has;
+	// 4 for a new one.
+	Partitions int
+	// Retention is how long events are kept, 1 minute to 7 days; default 24 h.
+	Retention time.Duration
+	// RetentionBytes bounds what each partition keeps; the oldest events go
+	// first. Zero is no bound.
+	RetentionBytes int64
+	// NoSync acknowledges events before they are synced to disk. A crash of
+	// the process then loses nothing, a crash of the machine up to about a
+	// second. Default is to sync first.
+	NoSync bool
+	// Logger takes the log; nil discards it. Secrets are never logged.
+	Logger *slog.Logger
+
+	// MaxDevices bounds the identity registry; default 1,000,000.
+	MaxDevices int
+	// MaxUnauthenticated bounds the connections that have not proved yet who
+	// they are, over all listeners. While it is reached no further one is
+	// accepted; each has HandshakeTimeout to move on. Default 1024.
+	MaxUnauthenticated int
+	// HandshakeTimeout bounds the TLS handshake, and after it the wait for
+	// the first packet or request; default 10 s.
+	HandshakeTimeout time.Duration
+	// MaxUnacked is how many bytes of messages of one connection may wait to
+	// become durable before the hub stops reading from it; default 1 MiB.
+	MaxUnacked int
+}
+
+const (
+	defaultHostName           = "127.0.0.1"
+	defaultMaxUnauthenticated = 1024
+	defaultHandshakeTimeout   = 10 * time.Second
+)
+
+// alwaysNames are the names of every hub, beside those of the options.
+var alwaysNames = []string{"localhost", "127.0.0.1", "::1"}
+
+// withDefaults returns a copy of o, nil or not, complete and checked. What core
+// checks is left to it.
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	names := c.HostNames
+	if len(names) == 0 {
+		names = []string{defaultHostName}
+	}
+	c.HostNames = nil
+	seen := map[string]bool{}
+	for _, name := range append(names[:len(names):len(names)], alwaysNames...) {
+		if err := validateHostName(name); err != nil {
+			return c, err
+		}
+		if key := strings.ToLower(name); !seen[key] {
+			seen[key] = true
+			c.HostNames = append(c.HostNames, name)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxUnauthenticated == 0 {
+		c.MaxUnauthenticated = defaultMaxUnauthenticated
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = defaultHandshakeTimeout
+	}
+	for _, check := range []struct {
+		bad   bool
+		field string
+		limit string
+	}{
+		{c.Retention < 0, "Retention", "1 minute to 7 days"},
+		{c.RetentionBytes < 0, "RetentionBytes", "0 or more"},
+		{c.MaxDevices < 0, "MaxDevices", "0 or more"},
+		{c.MaxUnauthenticated < 0, "MaxUnauthenticated", "0 or more"},
+		{c.HandshakeTimeout < 0, "HandshakeTimeout", "0 or more"},
+		{c.MaxUnacked < 0, "MaxUnacked", "0 or more"},
+	} {
+		if check.bad {
+			return c, fmt.Errorf("hub: Options.%s must be %s", check.field, check.limit)
+		}
+	}
+	return c, nil
+}
+
+func validateHostName(name string) error {
+	ip := strings.Count(name, ":") > 1 // an IPv6 address
+	if name == "" || strings.ContainsAny(name, "/ ;=") || !ip && strings.Contains(name, ":") {
+		return fmt.Errorf("hub: Options.HostNames: %q is no host name: give a DNS name or an IP address, without port", name)
+	}
+	return nil
+}
