@@ -68,13 +68,15 @@ type client struct {
 	// second goroutine is noticed and a callback is not.
 	busy      atomic.Bool
 	working   bool // inside DoWork: a callback must not call it again
+	started   bool // the first connection was asked for
 	destroyed bool
 	torn      bool // what Destroy does has been done
 
 	out     *engine.Outbox
 	sess    *engine.Session
 	staged  []engine.Entry
-	events  []engine.Event
+	events  []engine.Event // for the user
+	spare   []engine.Event // for the session to collect into
 	pieces  [][]byte
 	inbound []byte
 
@@ -180,7 +182,10 @@ func (c *client) doWork() (time.Time, error) {
 	}()
 	now := time.Now()
 	c.receive(now)
-	c.sess.Start(now)
+	if !c.started { // later it is for the retry policy, or a message
+		c.started = true
+		c.sess.Start(now)
+	}
 	c.move(now)
 	if c.callBack() {
 		// Callbacks may have sent: that leaves now, not at the next call.
@@ -229,7 +234,7 @@ func (c *client) takeDialed(now time.Time) {
 	select {
 	case r := <-c.dialed:
 		if r.err != nil {
-			c.sess.LinkDown(now, r.err)
+			c.sess.DialFailed(now, r.err)
 			return
 		}
 		c.pipe = link.NewPipe(&c.gate, r.conn, c.notify)
@@ -257,10 +262,9 @@ func (c *client) move(now time.Time) {
 
 // obey does what the session asks for; events for the user stay.
 func (c *client) obey() {
-	from := len(c.events)
-	c.events = c.sess.Events(c.events)
-	for i := from; i < len(c.events); i++ {
-		switch c.events[i].Kind {
+	events := c.sess.Events(c.spare)
+	for i := range events {
+		switch events[i].Kind {
 		case engine.EventDial:
 			c.gate.Go(c.dial)
 		case engine.EventHangUp:
@@ -270,6 +274,13 @@ func (c *client) obey() {
 			}
 		}
 	}
+	if len(c.events) == 0 {
+		c.events, c.spare = events, c.events
+		return
+	}
+	c.events = append(c.events, events...)
+	clear(events)
+	c.spare = events[:0]
 }
 
 // dial runs on a goroutine of its own and leaves its result for DoWork.
@@ -297,7 +308,7 @@ func (c *client) callBack() bool {
 	for i := range events {
 		if events[i].Kind == engine.EventConfirm {
 			n++
-			bytes += events[i].Size
+			bytes += int(events[i].Size)
 		}
 	}
 	c.out.Release(n, bytes)

@@ -36,7 +36,7 @@ type EventKind uint8
 const (
 	EventConfirm EventKind = iota + 1 // run Confirm with Confirmation, then forget the message
 	EventStatus                       // the connection changed: Status
-	EventDial                         // open a link and report LinkUp or LinkDown
+	EventDial                         // open a link and report LinkUp or DialFailed
 	EventHangUp                       // close the link; what it still yields does not count
 )
 
@@ -47,7 +47,7 @@ type Event struct {
 	// Direct says that Confirm is not the user's but this library's, never
 	// blocks, and may be run at once, whatever is locked.
 	Direct       bool
-	Size         int // EventConfirm: encoded bytes given back to the outbox
+	Size         uint32 // EventConfirm: encoded bytes to give back to the outbox
 	Confirm      iothub.ConfirmFunc
 	Confirmation iothub.Confirmation
 	Status       *iothub.ConnectionEvent

@@ -22,6 +22,11 @@ const (
 	// in flight before a PINGREQ asks whether the peer is still there, and
 	// then how long it may take to answer.
 	stallProbe = 10 * time.Second
+	// slowLink is the rate, in bytes a second, of the slowest link that
+	// counts as alive: the peer may be silent for as long as the oldest
+	// message in flight takes at it. Otherwise a large message on a slow
+	// link would be cut off and sent again for ever.
+	slowLink = 2 << 10
 	// maxInbound bounds a packet from the hub: 256 KiB of message and a
 	// full topic.
 	maxInbound = 256<<10 + 64<<10 + 16
@@ -282,7 +287,7 @@ func (m *MQTT) done(e *Entry, pos uint64, c iothub.Confirmation) {
 	} else {
 		m.failed++
 	}
-	m.events = append(m.events, Event{Kind: EventConfirm, Direct: e.direct, Size: int(e.n), Confirm: e.confirm, Confirmation: c})
+	m.events = append(m.events, Event{Kind: EventConfirm, Direct: e.direct, Size: e.n, Confirm: e.confirm, Confirmation: c})
 	e.state, e.confirm, e.chunk = state, nil, nil
 	m.live--
 }
@@ -444,7 +449,7 @@ func (m *MQTT) Deadline() time.Time {
 		if l.pinged.IsZero() {
 			d = earliest(d, m.stallDue())
 		}
-		d = earliest(d, l.progress.Add(ackTimeout))
+		d = earliest(d, m.ackDue())
 	}
 	return d
 }
@@ -468,9 +473,21 @@ func (m *MQTT) stallDue() time.Time {
 // dead idle link is found within one and a half.
 func (m *MQTT) pingTimeout() time.Duration {
 	if m.unacknowledged() || m.cfg.KeepAlive == 0 {
-		return stallProbe
+		return stallProbe + m.transfer()
 	}
 	return m.cfg.KeepAlive / 2
+}
+
+// ackDue is when messages in flight have gone without an acknowledgement for
+// too long.
+func (m *MQTT) ackDue() time.Time { return m.link.progress.Add(ackTimeout + m.transfer()) }
+
+// transfer is how long the oldest message in flight may take to the hub.
+func (m *MQTT) transfer() time.Duration {
+	if !m.unacknowledged() {
+		return 0
+	}
+	return time.Duration(m.ring.at(m.ring.head).n) * time.Second / slowLink
 }
 
 // Tick does what time calls for. An error means that the link must be given
@@ -496,7 +513,7 @@ func (m *MQTT) Tick(now time.Time) *linkError {
 		}
 		l.pinged = now
 	}
-	if m.unacknowledged() && !now.Before(l.progress.Add(ackTimeout)) {
+	if m.unacknowledged() && !now.Before(m.ackDue()) {
 		return silence(iothub.ReasonCommunicationError, "no PUBACK within %v", ackTimeout)
 	}
 	return nil

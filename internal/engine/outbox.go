@@ -66,8 +66,8 @@ func NewOutbox(enc Encoder, epoch time.Time, maxMessages, maxBytes int) *Outbox 
 	return &Outbox{enc: enc, epoch: epoch, maxMessages: maxMessages, maxBytes: maxBytes}
 }
 
-// Add copies m, encoded and thereby validated, and stages it. timeout is the client's message timeout,
-// 0 for none. An error means that nothing was kept and confirm will not run.
+// Add copies m, encoded and thereby validated, and stages it. timeout is the
+// client's message timeout, 0 for none. An error means that nothing was kept and confirm will not run.
 // direct marks confirm as this library's own; see Event.
 func (o *Outbox) Add(now time.Time, m *iothub.Message, confirm iothub.ConfirmFunc, timeout time.Duration, direct bool) error {
 	if m == nil || len(m.Payload) > iothub.MaxMessageSize {
@@ -83,19 +83,24 @@ func (o *Outbox) Add(now time.Time, m *iothub.Message, confirm iothub.ConfirmFun
 	if c == nil || len(c.mem)-start < guess {
 		c, start = o.newChunk(guess)
 	}
-	buf, err := o.enc.AppendMessage(c.mem[:start], m)
+	// What is before start is not the encoder's to look at, not even to copy
+	// it: the writer is setting packet ids in it.
+	buf, err := o.enc.AppendMessage(c.mem[start:start], m)
 	if err != nil {
 		return err
 	}
-	n := len(buf) - start
+	n := len(buf)
 	if o.bytes+n > o.maxBytes && o.messages > 0 {
 		return iothub.ErrQueueFull
 	}
-	switch {
-	case cap(buf) != len(c.mem):
-		c, start = &chunk{mem: buf[start:]}, 0 // outgrown: the encoder's reallocation is its own chunk
+	switch outgrown := &buf[0] != &c.mem[start]; {
+	case outgrown && c == o.chunk && len(c.mem)-start < maxChunk/4:
+		o.used = len(c.mem) // the next one like it would outgrow it, too
+		fallthrough
+	case outgrown:
+		c, start = &chunk{mem: buf}, 0 // the encoder's reallocation is its own chunk
 	case c == o.chunk:
-		o.used = len(buf)
+		o.used += n
 	}
 	e := Entry{chunk: c, off: uint32(start), n: uint32(n), confirm: confirm, direct: direct, deadline: o.deadline(now, m, timeout)}
 	o.staged = append(o.staged, e)

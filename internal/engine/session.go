@@ -95,13 +95,13 @@ func (s *Session) LinkUp(now time.Time, auth Auth) {
 		s.emit(Event{Kind: EventHangUp})
 		return
 	}
+	s.phase = phaseConnecting
 	if err := s.proto.Open(now, auth); err != nil {
 		s.fail(now, &linkError{reason: iothub.ReasonBadCredential,
 			err: &iothub.Error{Op: "connect", Kind: iothub.KindInvalidArgument, Err: err}})
 		return
 	}
 	s.auth = auth
-	s.phase = phaseConnecting
 	s.renewAt = never
 	if auth.Renewable && !auth.Token.Expires.IsZero() {
 		// Replace it at 85 % of its life: late enough to be rare, early
@@ -110,16 +110,25 @@ func (s *Session) LinkUp(now time.Time, auth Auth) {
 	}
 }
 
-// LinkDown tells that the dial failed, or that the link broke with err.
+// DialFailed tells that the dial that EventDial asked for ended with err.
+func (s *Session) DialFailed(now time.Time, err error) {
+	if s.phase == phaseDialing {
+		s.lost(now, err)
+	}
+}
+
+// LinkDown tells that the link broke with err. It does nothing when the
+// session has given the link up by itself.
 func (s *Session) LinkDown(now time.Time, err error) {
 	switch s.phase {
 	case phaseRenewing:
 		s.redial(now)
-		return
-	case phaseDialing, phaseConnecting, phaseConnected:
-	default:
-		return
+	case phaseConnecting, phaseConnected:
+		s.lost(now, err)
 	}
+}
+
+func (s *Session) lost(now time.Time, err error) {
 	reason := iothub.ReasonNoNetwork
 	ie, ok := errors.AsType[*iothub.Error](err)
 	switch {
@@ -179,6 +188,9 @@ func (s *Session) Deadline() time.Time {
 
 // Tick does what time calls for.
 func (s *Session) Tick(now time.Time) {
+	if s.phase == phaseClosed {
+		return // only the goodbye is left, which its driver bounds
+	}
 	if le := s.proto.Tick(now); le != nil {
 		s.fail(now, le)
 	}
@@ -212,6 +224,7 @@ func (s *Session) step(now time.Time) {
 
 // redial replaces a link whose token was running out.
 func (s *Session) redial(now time.Time) {
+	s.startOver(now)
 	s.proto.Drop()
 	s.emit(Event{Kind: EventHangUp})
 	s.dial()
@@ -219,6 +232,11 @@ func (s *Session) redial(now time.Time) {
 
 // fail gives the link up, or the attempt to get one, and plans the next.
 func (s *Session) fail(now time.Time, le *linkError) {
+	if s.phase == phaseClosed {
+		s.proto.Drop()
+		s.emit(Event{Kind: EventHangUp})
+		return
+	}
 	wasConnected := s.phase == phaseConnected || s.phase == phaseRenewing
 	hasLink := s.phase != phaseDialing
 	if !wasConnected {
@@ -231,14 +249,22 @@ func (s *Session) fail(now time.Time, le *linkError) {
 	if hasLink {
 		s.emit(Event{Kind: EventHangUp})
 	}
-	if wasConnected && now.Sub(s.upSince) >= stableLink {
-		s.attempts = 0
+	if wasConnected {
+		s.startOver(now)
 	}
 	ev := &iothub.ConnectionEvent{Status: iothub.Unauthenticated, Reason: le.reason, Err: le.err}
 	ev.RetryIn = s.planRetry(now, le)
 	s.emit(Event{Kind: EventStatus, Status: ev})
 	if ev.RetryIn < 0 {
 		s.stop(now, le)
+	}
+}
+
+// startOver makes the next outage a new one if the link, which was connected,
+// has held.
+func (s *Session) startOver(now time.Time) {
+	if now.Sub(s.upSince) >= stableLink {
+		s.attempts = 0
 	}
 }
 
@@ -297,12 +323,12 @@ func (s *Session) Close(now time.Time) {
 // Idle reports whether no message is waiting or in flight.
 func (s *Session) Idle() bool { return s.proto.Idle() }
 
-// Events appends to dst what has happened since the last call.
-func (s *Session) Events(dst []Event) []Event {
-	dst = append(dst, s.proto.events...)
-	clear(s.proto.events)
-	s.proto.events = s.proto.events[:0]
-	return dst
+// Events returns what has happened since the last call. spare, an emptied
+// earlier result, is used to collect into.
+func (s *Session) Events(spare []Event) []Event {
+	events := s.proto.events
+	s.proto.events = spare[:0]
+	return events
 }
 
 // HasEvents reports whether Events has something to give.

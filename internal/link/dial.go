@@ -68,7 +68,7 @@ func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, networkError(err)
 	}
-	conn := tls.Client(raw, d.tls)
+	conn := newBatchConn(raw, d.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, d.handshakeError(err)
@@ -100,14 +100,4 @@ func Host(host string) string {
 		return h
 	}
 	return host
-}
-
-// HardClose closes the socket under conn at once: no close alert is sent, which
-// could wait on a link that is dead.
-func HardClose(conn net.Conn) {
-	if t, ok := conn.(*tls.Conn); ok {
-		t.NetConn().Close()
-		return
-	}
-	conn.Close()
 }

@@ -60,8 +60,8 @@ func (p *Pipe) Collect(buf []byte) (in []byte, wrote int, err error) {
 func (p *Pipe) Write(pieces [][]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.writing || p.wrote > 0 || p.closed {
-		return false
+	if p.writing || p.wrote > 0 || p.closed || p.err != nil {
+		return false // after an error nobody writes any more
 	}
 	p.out = append(p.out[:0], pieces...)
 	p.writing = true
@@ -128,13 +128,17 @@ func (p *Pipe) write() {
 		for !p.writing && !p.closed && p.err == nil {
 			p.changed.Wait()
 		}
-		if !p.writing || (p.closed && !p.hurry) {
+		if !p.writing {
 			return
 		}
 		out := p.out
-		p.mu.Unlock()
-		n, err := WriteAll(p.conn, out)
-		p.mu.Lock()
+		var n int
+		var err error
+		if !p.closed || p.hurry {
+			p.mu.Unlock()
+			n, err = WriteAll(p.conn, out)
+			p.mu.Lock()
+		}
 		clear(p.out)
 		p.writing = false
 		p.wrote += n
@@ -149,16 +153,4 @@ func (p *Pipe) write() {
 		p.notify()
 		p.mu.Lock()
 	}
-}
-
-// WriteAll writes pieces in order and returns how many bytes went.
-func WriteAll(conn net.Conn, pieces [][]byte) (n int, err error) {
-	for _, b := range pieces {
-		k, err := conn.Write(b)
-		n += k
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
 }

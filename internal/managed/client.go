@@ -31,11 +31,12 @@ const goodbyeTimeout = time.Second
 // Client is a managed client. All methods are safe for concurrent use, and
 // inside every callback.
 type Client struct {
-	setup *transport.Setup
-	opts  *iothub.ClientOptions
-	epoch time.Time
-	gate  link.Gate
-	disp  *dispatcher
+	setup   *transport.Setup
+	opts    *iothub.ClientOptions
+	epoch   time.Time
+	gate    link.Gate
+	disp    *dispatcher
+	waiters waiters
 
 	// ctx ends when the client is torn down; it bounds dialling and the
 	// user's token source, which Close must not wait for.
@@ -48,14 +49,17 @@ type Client struct {
 	closing bool          // sends are refused
 	space   chan struct{} // closed and replaced when room is given back; nil when nobody waits
 
-	em     sync.Mutex // guards the following
-	sess   *engine.Session
-	conn   net.Conn // nil when there is none
-	link   uint64   // number of conn, so that what is left of an older one is ignored
-	armed  time.Time
-	closed bool // the session is closed: the loop says goodbye and ends
-	idle   chan struct{}
-	events []engine.Event // scratch of collect
+	em      sync.Mutex // guards the following
+	sess    *engine.Session
+	conn    net.Conn // nil when there is none
+	link    uint64   // number of conn, so that what is left of an older one is ignored
+	armed   time.Time
+	closed  bool // the session is closed: the loop says goodbye and ends
+	idle    chan struct{}
+	spare   []engine.Event // for the session to collect into
+	taken   []engine.Entry // for the outbox to stage into
+	writing bool           // the loop is in a write
+	timer   *time.Timer    // runs tick at armed
 
 	wake chan struct{} // capacity 1: the loop has something to do
 }
@@ -72,6 +76,7 @@ func New(setup *transport.Setup, o *iothub.ClientOptions) *Client {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.disp = newDispatcher(c)
+	c.timer = time.AfterFunc(1<<62, c.tick)
 	c.gate.Go(c.disp.run)
 	c.gate.Go(c.loop)
 	return c

@@ -24,20 +24,24 @@ func newDispatcher(c *Client) *dispatcher {
 	return &dispatcher{c: c, wake: make(chan struct{}, 1)}
 }
 
-// add queues the events that are for the user.
-func (d *dispatcher) add(events []engine.Event) {
-	d.mu.Lock()
-	wasEmpty := len(d.queue) == 0
-	for i := range events {
-		if e := &events[i]; !e.Direct && (e.Kind == engine.EventConfirm || e.Kind == engine.EventStatus) {
-			d.queue = append(d.queue, *e)
-		}
+// add queues events and returns an empty slice to collect the next ones into.
+func (d *dispatcher) add(events []engine.Event) []engine.Event {
+	if len(events) == 0 {
+		return events
 	}
-	wake := wasEmpty && len(d.queue) > 0
+	d.mu.Lock()
+	wake := len(d.queue) == 0
+	if wake {
+		d.queue, events = events, d.queue
+	} else {
+		d.queue = append(d.queue, events...)
+		clear(events)
+	}
 	d.mu.Unlock()
 	if wake {
 		d.signal()
 	}
+	return events[:0]
 }
 
 // finish ends the dispatcher once the queue is empty.
@@ -79,7 +83,7 @@ func (d *dispatcher) run() {
 		}
 		clear(batch)
 		if cap(batch) > 4096 {
-			batch = nil // an idle client holds little
+			batch = nil // memory for a burst is not kept
 		}
 	}
 }
@@ -87,7 +91,7 @@ func (d *dispatcher) run() {
 func (d *dispatcher) call(e *engine.Event) {
 	switch e.Kind {
 	case engine.EventConfirm:
-		if e.Confirm != nil {
+		if e.Confirm != nil && !e.Direct {
 			e.Confirm(e.Confirmation)
 		}
 	case engine.EventStatus:
@@ -102,9 +106,9 @@ func (d *dispatcher) call(e *engine.Event) {
 func (d *dispatcher) release(batch []engine.Event) {
 	n, bytes := 0, 0
 	for i := range batch {
-		if batch[i].Kind == engine.EventConfirm {
+		if e := &batch[i]; e.Kind == engine.EventConfirm && !e.Direct {
 			n++
-			bytes += batch[i].Size
+			bytes += int(e.Size)
 		}
 	}
 	if n > 0 {

@@ -17,28 +17,24 @@ const (
 	maxRead = 32 << 10
 )
 
+// writeWatch is how long a write may take before time is driven without the
+// loop: on a link that is slow or dead a write can last for ever.
+const writeWatch = 50 * time.Millisecond
+
 // loop is the only writer to the link. It runs until the session is closed.
 func (c *Client) loop() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var spare []engine.Entry
+	defer c.timer.Stop()
 	var pieces [][]byte
 	for {
-		c.mu.Lock()
-		staged := c.out.Take(spare)
-		c.woken = false
-		c.mu.Unlock()
-
 		c.em.Lock()
 		now := time.Now()
-		c.sess.Submit(now, staged)
-		clear(staged)
-		spare = staged
-		c.sess.Tick(now)
-		c.collect()
+		c.writing = false
+		c.advance(now)
 		pieces = c.sess.Pending(now, pieces[:0])
 		conn, number := c.conn, c.link
 		if len(pieces) > 0 && conn != nil {
+			c.writing = true
+			c.arm(now)
 			c.em.Unlock()
 			n, err := link.WriteAll(conn, pieces)
 			clear(pieces)
@@ -55,28 +51,56 @@ func (c *Client) loop() {
 			c.gate.Close()
 			return
 		}
-		c.arm(timer, now)
+		c.arm(now)
 		c.em.Unlock()
+		<-c.wake
+	}
+}
 
-		select {
-		case <-c.wake:
-		case <-timer.C:
-			c.em.Lock()
-			c.armed = time.Time{}
-			c.em.Unlock()
-		}
+// advance hands the session what is new: messages and the time. Messages are
+// taken with em held, so that nobody ever sees one that is in neither place.
+// The caller holds em.
+func (c *Client) advance(now time.Time) {
+	c.mu.Lock()
+	staged := c.out.Take(c.taken)
+	c.woken = false
+	c.mu.Unlock()
+	c.sess.Submit(now, staged)
+	clear(staged)
+	c.taken = staged
+	c.sess.Tick(now)
+	c.collect()
+}
+
+// tick is the timer: it drives time, also while the loop is in a write.
+func (c *Client) tick() {
+	c.em.Lock()
+	defer c.em.Unlock()
+	if c.closed {
+		return
+	}
+	now := time.Now()
+	c.armed = time.Time{}
+	c.advance(now)
+	c.arm(now)
+	if c.sess.Writable() {
+		c.wakeLoop()
 	}
 }
 
 // arm sets the timer for the session's deadline. A timer that fires early is
-// harmless and cheaper than one that is reset for every message.
-func (c *Client) arm(timer *time.Timer, now time.Time) {
+// harmless and cheaper than one that is reset for every message. The caller
+// holds em.
+func (c *Client) arm(now time.Time) {
 	d := c.sess.Deadline()
+	if watch := now.Add(writeWatch); c.writing && (d.IsZero() || watch.Before(d)) {
+		d = watch
+	}
 	if d.IsZero() || (!c.armed.IsZero() && !d.Before(c.armed)) {
 		return
 	}
 	c.armed = d
-	timer.Reset(d.Sub(now))
+	c.timer.Reset(d.Sub(now))
 }
 
 // wrote reports a write on link number to the session.
@@ -116,8 +140,8 @@ func (c *Client) read(conn net.Conn, number uint64) {
 			c.sess.LinkDown(now, readError(err))
 		}
 		c.collect()
-		d := c.sess.Deadline()
-		wake := c.sess.Writable() || (!d.IsZero() && (c.armed.IsZero() || d.Before(c.armed))) || c.closed
+		c.arm(now)
+		wake := c.sess.Writable() || c.closed
 		c.em.Unlock()
 		if wake {
 			c.wakeLoop()
@@ -151,7 +175,7 @@ func (c *Client) dial() {
 	defer c.em.Unlock()
 	now := time.Now()
 	if err != nil {
-		c.sess.LinkDown(now, err)
+		c.sess.DialFailed(now, err)
 	} else {
 		c.conn = conn
 		c.link++
@@ -167,38 +191,35 @@ func (c *Client) dial() {
 // dispatcher. The caller holds em.
 func (c *Client) collect() {
 	if c.sess.HasEvents() {
-		c.events = c.sess.Events(c.events[:0])
-		for i := range c.events {
-			switch c.events[i].Kind {
-			case engine.EventDial:
+		events := c.sess.Events(c.spare)
+		n, bytes := 0, 0
+		for i := range events {
+			switch e := &events[i]; {
+			case e.Kind == engine.EventDial:
 				c.gate.Go(c.dial)
-			case engine.EventHangUp:
+			case e.Kind == engine.EventHangUp:
 				c.hangUp()
+			case e.Direct:
+				// Those who wait in SendEvent are answered at once: they
+				// need no dispatcher, so that it works inside a callback.
+				n++
+				bytes += int(e.Size)
+				e.Confirm(e.Confirmation)
 			}
 		}
-		c.confirmDirect()
-		c.disp.add(c.events)
-		clear(c.events)
+		if n > 0 {
+			c.release(n, bytes)
+		}
+		if n == len(events) {
+			clear(events)
+			c.spare = events[:0]
+		} else {
+			c.spare = c.disp.add(events)
+		}
 	}
 	if c.idle != nil && (c.closed || (c.sess.Idle() && !c.staged())) {
 		close(c.idle)
 		c.idle = nil
-	}
-}
-
-// confirmDirect answers those who wait in SendEvent at once: they need no
-// dispatcher, so that a SendEvent works even inside a callback.
-func (c *Client) confirmDirect() {
-	n, bytes := 0, 0
-	for i := range c.events {
-		if e := &c.events[i]; e.Direct {
-			n++
-			bytes += e.Size
-			e.Confirm(e.Confirmation)
-		}
-	}
-	if n > 0 {
-		c.release(n, bytes)
 	}
 }
 

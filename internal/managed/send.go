@@ -15,28 +15,37 @@ type waiter struct {
 	confirm iothub.ConfirmFunc       // made once, so that reuse allocates nothing
 }
 
-var waiters = sync.Pool{New: func() any {
+// waiters is a pool of them. Every client has its own, because a channel made
+// in one bubble of testing/synctest must not be used in another.
+type waiters struct{ pool sync.Pool }
+
+func (ws *waiters) get() *waiter {
+	if w, ok := ws.pool.Get().(*waiter); ok {
+		return w
+	}
 	w := &waiter{ch: make(chan iothub.Confirmation, 1)}
 	w.confirm = func(c iothub.Confirmation) { w.ch <- c }
 	return w
-}}
+}
+
+func (ws *waiters) put(w *waiter) { ws.pool.Put(w) }
 
 // SendEvent sends m and waits for its confirmation; see the public clients.
 func (c *Client) SendEvent(ctx context.Context, m *iothub.Message) error {
-	w := waiters.Get().(*waiter)
+	w := c.waiters.get()
 	if err := c.sendWait(ctx, m, w.confirm); err != nil {
-		waiters.Put(w)
+		c.waiters.put(w)
 		return err
 	}
-	return w.wait(ctx)
+	return c.await(ctx, w)
 }
 
-// wait returns the outcome. If ctx ends first the waiter is left to its late
+// await returns the outcome. If ctx ends first the waiter is left to its late
 // confirmation and not used again.
-func (w *waiter) wait(ctx context.Context) error {
+func (c *Client) await(ctx context.Context, w *waiter) error {
 	select {
 	case r := <-w.ch:
-		waiters.Put(w)
+		c.waiters.put(w)
 		return outcome(r)
 	case <-ctx.Done():
 		return &iothub.Error{Op: "send", Kind: iothub.KindTimeout, Retryable: true,
@@ -94,9 +103,9 @@ func (c *Client) SendEventBatch(ctx context.Context, msgs []*iothub.Message) err
 	errs := make([]error, len(msgs))
 	pending := make([]*waiter, 0, len(msgs))
 	for i, m := range msgs {
-		w := waiters.Get().(*waiter)
+		w := c.waiters.get()
 		if err := c.sendWait(ctx, m, w.confirm); err != nil {
-			waiters.Put(w)
+			c.waiters.put(w)
 			for j := i; j < len(msgs); j++ {
 				errs[j] = iothub.MarkNotSent(err)
 			}
@@ -105,7 +114,7 @@ func (c *Client) SendEventBatch(ctx context.Context, msgs []*iothub.Message) err
 		pending = append(pending, w)
 	}
 	for i, w := range pending {
-		errs[i] = w.wait(ctx)
+		errs[i] = c.await(ctx, w)
 	}
 	return iothub.NewBatchError(errs)
 }

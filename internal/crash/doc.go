@@ -1,0 +1,3 @@
+// Package crash holds the test that kills a hub under load, again and again:
+// see crash_test.go.
+package crash
