@@ -1,8 +1,10 @@
 package iothub
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 )
 
@@ -24,7 +26,7 @@ type ConnectionString struct {
 	X509 bool
 
 	key       SharedAccessKey
-	signature Token
+	signature func() Token // a function for the reason that SharedAccessKey has
 }
 
 // connectionStringKeys maps the lower-case spelling of every known key to the
@@ -60,13 +62,13 @@ func ParseConnectionString(s string) (*ConnectionString, error) {
 	}
 	hint := ""
 	if len(unknown) > 0 {
-		hint = fmt.Sprintf(" (unknown keys: %s)", strings.Join(unknown, ", "))
+		hint = fmt.Sprintf(" (part %s has a key that is not known)", strings.Join(unknown, ", "))
 	}
 	if cs.HostName == "" {
 		return nil, badConnectionString("HostName is missing%s", hint)
 	}
-	if strings.ContainsAny(cs.HostName, "/ ") {
-		return nil, badConnectionString("HostName %q is not a host name: no scheme, path or space", cs.HostName)
+	if i := strings.IndexAny(cs.HostName, "/ "); i >= 0 {
+		return nil, badConnectionString("HostName is not a host name, it has %q at byte %d: no scheme, path or space", cs.HostName[i], i)
 	}
 	if err := cs.parseIdentity(); err != nil {
 		return nil, err
@@ -91,10 +93,14 @@ func splitConnectionString(s string) (values map[string]string, unknown []string
 			// The text may be half a secret: say where, not what.
 			return nil, nil, badConnectionString("part %d has no \"=\"", len(values)+len(unknown)+1)
 		case !known:
-			unknown = append(unknown, k)
+			// The second half of a secret that a stray ";" cut in two looks
+			// like a key, too: again where, not what.
+			unknown = append(unknown, strconv.Itoa(len(values)+len(unknown)+1))
 			continue
 		case v == "":
 			return nil, nil, badConnectionString("%s is empty", name)
+		case strings.Contains(strings.ToLower(v), "sharedaccesskey"):
+			return nil, nil, badConnectionString("%s runs into SharedAccessKey: a \";\" is missing between them", name)
 		}
 		if _, twice := values[name]; twice {
 			return nil, nil, badConnectionString("%s stands twice", name)
@@ -110,7 +116,7 @@ func (cs *ConnectionString) parseIdentity() error {
 	}
 	if cs.DeviceID != "" {
 		if err := cs.Identity().Validate(); err != nil {
-			return &Error{Op: "connection string", Kind: KindInvalidArgument, Err: err}
+			return badConnectionString("%w", errors.Unwrap(err))
 		}
 	}
 	return nil
@@ -126,7 +132,7 @@ func (cs *ConnectionString) parseSecret(values map[string]string, hint string) (
 			cs.X509 = true
 		case "false":
 		default:
-			return badConnectionString("x509 is %q, it can be true or false", x509)
+			return badConnectionString("x509 is neither true nor false")
 		}
 	}
 	switch {
@@ -137,12 +143,14 @@ func (cs *ConnectionString) parseSecret(values map[string]string, hint string) (
 	case hasKey:
 		cs.key, err = ParseSharedAccessKey(key)
 	case hasSig:
-		cs.signature, err = ParseToken(sig)
+		var t Token
+		t, err = ParseToken(sig)
+		cs.signature = func() Token { return t }
 	case !cs.X509:
 		return badConnectionString("one of SharedAccessKey, SharedAccessSignature or x509=true is missing%s", hint)
 	}
 	if err != nil {
-		return &Error{Op: "connection string", Kind: KindInvalidArgument, Err: err}
+		return badConnectionString("%w", errors.Unwrap(err))
 	}
 	if cs.SharedAccessKeyName == "" && cs.DeviceID == "" && !hasSig {
 		return badConnectionString("DeviceId is missing (or, for a service policy, SharedAccessKeyName)%s", hint)
@@ -161,8 +169,8 @@ func (cs *ConnectionString) Credential() *Credential {
 	switch {
 	case !cs.key.IsZero():
 		return NewKeyCredential(cs.key, cs.SharedAccessKeyName)
-	case cs.signature.Value != "":
-		return NewTokenCredential(cs.signature)
+	case cs.signature != nil:
+		return NewTokenCredential(cs.signature())
 	}
 	return nil
 }
@@ -185,7 +193,7 @@ func (cs *ConnectionString) String() string {
 	if !cs.key.IsZero() {
 		add("SharedAccessKey", redacted)
 	}
-	if cs.signature.Value != "" {
+	if cs.signature != nil {
 		add("SharedAccessSignature", redacted)
 	}
 	if cs.X509 {

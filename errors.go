@@ -61,12 +61,14 @@ const (
 	KindProtocol                // the peer broke the protocol, or refused its version
 	KindUnavailable             // the hub cannot serve now
 	KindServer                  // the hub failed
+	KindProxy                   // the proxy refused, or failed
 )
 
 var kindNames = [...]string{
 	"unknown error", "invalid argument", "message too large", "unauthorized", "token expired", "forbidden",
 	"device disabled", "not found", "conflict", "precondition failed", "duplicate identity", "throttled",
 	"quota exceeded", "timeout", "network error", "TLS error", "protocol error", "unavailable", "server error",
+	"proxy error",
 }
 
 // String returns the kind in words.
@@ -81,7 +83,7 @@ func (k Kind) String() string {
 // anybody changing anything.
 func (k Kind) Retryable() bool {
 	switch k {
-	case KindThrottled, KindTimeout, KindNetwork, KindUnavailable, KindServer, KindQuotaExceeded, KindDuplicateIdentity:
+	case KindThrottled, KindTimeout, KindNetwork, KindUnavailable, KindServer, KindQuotaExceeded, KindDuplicateIdentity, KindProxy:
 		return true
 	}
 	return false
@@ -99,7 +101,9 @@ type Error struct {
 	Code int
 	// Retryable reports whether the same call may succeed later.
 	Retryable bool
-	// RetryAfter is how long the hub asked to wait; 0 when it did not.
+	// RetryAfter is how long to wait at least, because the hub asked for
+	// it or the client found that less makes it worse; 0 when there is no
+	// such bound.
 	RetryAfter time.Duration
 	// Err is the cause; Unwrap returns it.
 	Err error
@@ -146,7 +150,8 @@ func Retryable(err error) bool {
 	return ok && e.Retryable
 }
 
-// RetryAfter returns how long the hub asked to wait, 0 when it did not.
+// RetryAfter returns how long to wait at least before the same is tried again,
+// 0 when nothing says so; see Error.RetryAfter.
 func RetryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
@@ -192,10 +197,10 @@ func KindOfStatus(code int) Kind {
 		return KindQuotaExceeded
 	case 403012:
 		return KindDeviceDisabled
-	case 404102, 404103, 404104, 504101:
+	case 400024, 404102, 404103, 404104, 500008, 504101:
 		return KindTimeout
-	case 413001:
-		return KindMessageTooLarge
+	case 400023:
+		return KindPreconditionFailed
 	}
 	status := code
 	for status >= 1000 {

@@ -42,7 +42,8 @@ func validateName(what, s string) error {
 		return invalid("%s has %d characters, the limit is 128", what, len(s))
 	}
 	if i := strings.IndexFunc(s, func(r rune) bool { return !idRune(r) }); i >= 0 {
-		return invalid("%s %q has a character that IoT Hub does not take at byte %d: use ASCII letters, digits and -:.+%%_#*?!(),=@$'", what, s, i)
+		// Not the whole: what runs into an id may be a secret.
+		return invalid("%s has %q at byte %d, which IoT Hub does not take: use ASCII letters, digits and -:.+%%_#*?!(),=@$'", what, s[i], i)
 	}
 	return nil
 }

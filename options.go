@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -45,8 +46,16 @@ type ClientOptions struct {
 	// net.Dialer. It must return when ctx ends.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Proxy is the proxy to connect through; nil connects directly. It is
+	// asked for the port that the transport uses, so it must let that
+	// through: 8883 for MQTT, 443 for MQTT over WebSockets. Dial then opens
+	// the connection to the proxy. The environment (HTTPS_PROXY and so on)
+	// is never read.
+	Proxy *Proxy
+
 	// DialTLS opens a connection that is secure already; if set, TLS and
-	// Dial are not used. It must return when ctx ends.
+	// Dial are not used, and Proxy must be nil. It must return when ctx
+	// ends.
 	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// KeepAlive is how long an idle connection is silent before the client
@@ -82,6 +91,19 @@ type ClientOptions struct {
 	// OnConnectionStatus is told of every change of the connection, in
 	// order, one at a time, where confirmations run too; nil is nobody.
 	OnConnectionStatus func(ConnectionEvent)
+
+	// Logger is told of connections made and lost, refusals, retries,
+	// renewals, messages sent again and messages that were not delivered,
+	// with device_id and module_id as attributes; never of payloads or
+	// secrets. Nil logs nothing and costs nothing. Its handler is called
+	// where callbacks run, holding no lock.
+	Logger *slog.Logger
+
+	// TwinStateFile remembers, across restarts of the program, which desired
+	// properties were delivered, so that the next process is told exactly
+	// what changed meanwhile. Empty remembers nothing: each process is told
+	// everything once. The file is replaced atomically.
+	TwinStateFile string
 
 	// ProductInfo stands before the name of this library in what the
 	// client tells the hub of itself.
@@ -142,6 +164,12 @@ func (o *ClientOptions) WithDefaults() (*ClientOptions, error) {
 	c.Retry = &retry
 	if err := c.Retry.validate(); err != nil {
 		return nil, err
+	}
+	if c.Proxy != nil && c.Proxy.URL() == nil {
+		return nil, badOption("Proxy is empty: make it with ParseProxy")
+	}
+	if c.Proxy != nil && c.DialTLS != nil {
+		return nil, badOption("Proxy and DialTLS exclude each other: DialTLS opens the whole connection; use Dial for the one to the proxy")
 	}
 	if c.Credential != nil && c.Credential.String() == "none" {
 		return nil, badOption("Credential is empty")

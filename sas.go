@@ -20,7 +20,11 @@ const redacted = "[redacted]"
 
 // SharedAccessKey is the symmetric key of a device, a module or a policy. It
 // never prints itself: String, GoString and LogValue are redacted.
-type SharedAccessKey struct{ key []byte }
+type SharedAccessKey struct {
+	// A function, because fmt calls no methods of what it finds in
+	// unexported fields and would print the bytes; this it cannot look into.
+	key func() []byte
+}
 
 // ParseSharedAccessKey decodes a base64 key of 16 to 64 bytes, as they stand
 // in connection strings. The error does not repeat the key.
@@ -34,11 +38,11 @@ func ParseSharedAccessKey(s string) (SharedAccessKey, error) {
 	if len(key) == 0 || len(key) > 256 {
 		return SharedAccessKey{}, invalid("SharedAccessKey is %d bytes long, IoT Hub keys have 16 to 64", len(key))
 	}
-	return SharedAccessKey{key}, nil
+	return SharedAccessKey{func() []byte { return key }}, nil
 }
 
 // IsZero reports whether k is the zero key, which cannot sign.
-func (k SharedAccessKey) IsZero() bool { return len(k.key) == 0 }
+func (k SharedAccessKey) IsZero() bool { return k.key == nil }
 
 // String returns a redaction.
 func (k SharedAccessKey) String() string { return redacted }
@@ -55,7 +59,11 @@ func (k SharedAccessKey) LogValue() slog.Value { return slog.StringValue(redacte
 func (k SharedAccessKey) Sign(resource string, expires time.Time, policy string) Token {
 	sr := escape(resource)
 	se := strconv.FormatInt(expires.Unix(), 10)
-	mac := hmac.New(sha256.New, k.key)
+	var key []byte
+	if k.key != nil {
+		key = k.key()
+	}
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(sr + "\n" + se))
 	sig := escape(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	v := "SharedAccessSignature sr=" + sr + "&sig=" + sig + "&se=" + se
@@ -82,6 +90,9 @@ func (t Token) GoString() string { return redacted }
 
 // LogValue returns a redaction, for log/slog.
 func (t Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns a redaction, for encoding/json and what uses it.
+func (t Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // ParseToken checks the form of a ready-made shared access signature and
 // reads its expiry. The error does not repeat the token.
@@ -120,7 +131,7 @@ type TokenSource interface {
 type Credential struct {
 	key    SharedAccessKey
 	policy string
-	fixed  Token
+	fixed  func() Token // a function for the reason that SharedAccessKey has
 	source TokenSource
 	cert   *tls.Certificate
 }
@@ -134,7 +145,7 @@ func NewKeyCredential(key SharedAccessKey, policy string) *Credential {
 
 // NewTokenCredential presents one ready-made token until it expires. Nothing
 // can renew it; a client that is refused because of it says so.
-func NewTokenCredential(t Token) *Credential { return &Credential{fixed: t} }
+func NewTokenCredential(t Token) *Credential { return &Credential{fixed: func() Token { return t }} }
 
 // NewTokenSourceCredential asks src for a token before each connect.
 func NewTokenSourceCredential(src TokenSource) *Credential { return &Credential{source: src} }
@@ -160,8 +171,8 @@ func (c *Credential) Token(ctx context.Context, resource string, now time.Time, 
 			return Token{}, &Error{Op: "token", Kind: KindUnauthorized, Retryable: true, Err: err}
 		}
 		return t, nil
-	case c.fixed.Value != "":
-		return c.fixed, nil
+	case c.fixed != nil:
+		return c.fixed(), nil
 	case c.key.IsZero():
 		return Token{}, invalid("the credential has no key, token or certificate: use one of the New…Credential functions")
 	}
@@ -169,9 +180,10 @@ func (c *Credential) Token(ctx context.Context, resource string, now time.Time, 
 }
 
 // Renewable reports whether a new token can be had before the old one expires.
-func (c *Credential) Renewable() bool { return c.cert == nil && c.fixed.Value == "" }
+func (c *Credential) Renewable() bool { return c.cert == nil && c.fixed == nil }
 
-// String names the kind of credential, never its secret.
+// String names the kind of credential, "none" for an empty one, never its
+// secret.
 func (c *Credential) String() string {
 	switch {
 	case c == nil:
@@ -180,8 +192,10 @@ func (c *Credential) String() string {
 		return "x509"
 	case c.source != nil:
 		return "token source"
-	case c.fixed.Value != "":
+	case c.fixed != nil:
 		return "token"
+	case c.key.IsZero():
+		return "none"
 	case c.policy != "":
 		return "policy key"
 	}

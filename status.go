@@ -58,6 +58,7 @@ func (r StatusReason) String() string {
 
 // ConnectionEvent is one change of the connection.
 type ConnectionEvent struct {
+	// Status is what the connection is now, Reason why.
 	Status ConnectionStatus
 	Reason StatusReason
 	// Err is the cause of Unauthenticated, nil for Authenticated. Its kind
@@ -107,6 +108,7 @@ func (s RetryStrategy) String() string {
 // It starts over when a connection has held for a minute, so that a hub that
 // accepts and drops is not hammered.
 type RetryPolicy struct {
+	// Strategy is how the wait grows.
 	Strategy RetryStrategy
 	// InitialDelay is the unit of the wait; 0 means 1 s for the exponential
 	// strategies and 5 s for the others.

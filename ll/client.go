@@ -31,6 +31,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/engine"
 	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/receiver"
 	"github.com/iothub-go/iothub/internal/setup"
 )
 
@@ -59,6 +60,14 @@ func (s SendStatus) String() string {
 // written.
 const goodbyeTimeout = time.Second
 
+// How long the hub may take to answer, as in the C SDK.
+const (
+	twinTimeout   = time.Minute
+	reportTimeout = 5 * time.Minute
+)
+
+var errNoCallback = errors.New("the callback is nil, so nobody would see the answer")
+
 // client is what DeviceClient and ModuleClient share.
 type client struct {
 	setup *setup.Client
@@ -80,6 +89,7 @@ type client struct {
 	pieces  [][]byte
 	inbound []byte
 
+	recv   *receiver.Receiver
 	gate   link.Gate
 	pipe   *link.Pipe
 	old    *link.Pipe // the one before; its last write may not have ended
@@ -108,6 +118,7 @@ func newClient(connectionString string, kind setup.Kind, o *ClientOptions) (*cli
 		dialed: make(chan dialResult, 1),
 		wakeup: make(chan struct{}, 1),
 	}
+	c.recv = receiver.New(c)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -337,6 +348,10 @@ func (c *client) call(e *engine.Event) {
 		if f := c.setup.Options.OnConnectionStatus; f != nil {
 			f(*e.Status)
 		}
+	case engine.EventInbound:
+		c.recv.Handle(e.In)
+	case engine.EventCall:
+		e.Call()
 	}
 }
 

@@ -83,3 +83,36 @@ func (c *ModuleClient) Stats() (iothub.Stats, error) { return c.c.stats() }
 // has. It takes at most a second, and the time of the callbacks. Destroying
 // twice is allowed; the error is iothub.ErrConcurrentUse or nil.
 func (c *ModuleClient) Destroy() error { return c.c.destroy() }
+
+// SetInputCallback sets the handler of the module input called name, or of all
+// inputs without their own when name is empty; nil removes it. It runs inside
+// DoWork. What it returns settles the message; DispositionLater keeps it for
+// ReceivedMessage.Settle, on the goroutine that owns the client.
+func (c *ModuleClient) SetInputCallback(name string, h iothub.MessageHandler) error {
+	return c.c.setInput(name, h)
+}
+
+// SetMethodCallback sets the handler of the direct method called name, or of
+// all methods without their own when name is empty; nil removes it. It runs
+// inside DoWork; a nil answer is given later by MethodRequest.Respond, on the
+// goroutine that owns the client. A panic, or 30 s without an answer, is
+// answered with status 500.
+func (c *ModuleClient) SetMethodCallback(name string, h iothub.MethodHandler) error {
+	return c.c.setMethod(name, h)
+}
+
+// SetTwinCallback sets the handler of desired properties, which runs inside
+// DoWork; nil removes it. It is told everything first, and then exactly what
+// changes, across reconnects and, with ClientOptions.TwinStateFile, across
+// processes: see the managed clients' HandleDesired.
+func (c *ModuleClient) SetTwinCallback(h iothub.DesiredHandler) error { return c.c.setDesired(h) }
+
+// GetTwinAsync reads the twin; done runs once, inside DoWork or Destroy.
+func (c *ModuleClient) GetTwinAsync(done func(*iothub.Twin, error)) error { return c.c.getTwin(done) }
+
+// SendReportedState changes reported properties by a JSON merge patch, given as
+// for the managed clients' UpdateReported; done, which may be nil, runs once,
+// inside DoWork or Destroy, with the new version.
+func (c *ModuleClient) SendReportedState(patch any, done iothub.ReportedFunc) error {
+	return c.c.report(patch, done)
+}

@@ -6,11 +6,13 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +40,21 @@ type Options struct {
 	// WindowBytes bounds their encoded size; 0 is DefaultWindowBytes. One
 	// message is always let through.
 	WindowBytes int
+
+	// WebSocket carries MQTT over WebSockets,
+	// wss://host:443/$iothub/websocket, for networks that let only HTTPS
+	// through; a port in the host name replaces 443.
+	WebSocket bool
+	// Fallback tries WebSockets when the connection to port 8883 cannot be
+	// opened: the name does not resolve, connecting or the TLS handshake
+	// breaks or takes more than half of ClientOptions.ConnectTimeout, or a
+	// proxy refuses the port. A refused credential or certificate is no
+	// reason. The way that worked is the first to be tried by the next
+	// connect of the client. It excludes WebSocket.
+	Fallback bool
+	// WebSocketPort is the port for WebSockets, 1 to 65535. 0 is 443, or,
+	// without Fallback, the port in the host name.
+	WebSocketPort int
 }
 
 // Transport is MQTT 3.1.1 with given options. It is immutable and may be
@@ -60,8 +77,13 @@ func New(o *Options) *Transport {
 	return t
 }
 
-// String returns "mqtt".
-func (t *Transport) String() string { return "mqtt" }
+// String returns "mqtt", or "mqtt over websockets".
+func (t *Transport) String() string {
+	if t.o.WebSocket {
+		return "mqtt over websockets"
+	}
+	return "mqtt"
+}
 
 // Setup makes the transport ready for one client. Only clients of this module
 // call it.
@@ -69,6 +91,10 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	if t.o.Window < 1 || t.o.Window > MaxWindow || t.o.WindowBytes < 1 {
 		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument,
 			Err: fmt.Errorf("mqtt.Options: Window is %d (1 to %d), WindowBytes is %d (at least 1)", t.o.Window, MaxWindow, t.o.WindowBytes)}
+	}
+	if t.o.WebSocket && t.o.Fallback || t.o.WebSocketPort < 0 || t.o.WebSocketPort > 65535 {
+		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument,
+			Err: fmt.Errorf("mqtt.Options: WebSocket and Fallback exclude each other, WebSocketPort is %d (1 to 65535, 0 is the default)", t.o.WebSocketPort)}
 	}
 	o := p.Options
 	id := engine.MQTTIdentity{
@@ -82,7 +108,8 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	if p.GatewayHostName != "" {
 		peer = p.GatewayHostName
 	}
-	d, err := link.NewDialer(peer, "8883", p.Credential.Certificate(), o)
+	host, port := link.SplitHost(peer)
+	d, err := link.NewDialer(host, p.Credential.Certificate(), o, t.paths(port)...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +118,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 		Encoder: engine.NewMQTTEncoder(p.Identity),
 		Session: engine.SessionConfig{
 			MQTT: engine.MQTTConfig{
-				ClientID: id.ClientID(), Username: id.Username(), KeepAlive: o.KeepAlive,
+				Identity: p.Identity, ClientID: id.ClientID(), Username: id.Username(), KeepAlive: o.KeepAlive,
 				Window: t.o.Window, WindowBytes: t.o.WindowBytes,
 			},
 			Retry: *o.Retry, Random: rand.Float64,
@@ -102,6 +129,26 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 			return engine.Auth{Token: tok, Renewable: p.Credential.Renewable()}, err
 		},
 	}, nil
+}
+
+// paths returns the ways to the hub whose host name has the given port, or
+// none, in the order in which they are tried.
+func (t *Transport) paths(port string) []link.Path {
+	direct := link.Path{Port: cmp.Or(port, "8883")}
+	ws := link.Path{Port: "443", WebSocket: &link.WebSocket{Path: "/$iothub/websocket", Subprotocol: "mqtt"}}
+	switch {
+	case t.o.WebSocketPort != 0:
+		ws.Port = strconv.Itoa(t.o.WebSocketPort)
+	case port != "" && !t.o.Fallback:
+		ws.Port = port
+	}
+	switch {
+	case t.o.WebSocket:
+		return []link.Path{ws}
+	case t.o.Fallback:
+		return []link.Path{direct, ws}
+	}
+	return []link.Path{direct}
 }
 
 func productInfo(product string) string {

@@ -2,6 +2,7 @@ package contract_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +32,15 @@ type client interface {
 	// close closes without waiting for what is left.
 	close()
 	stats() iothub.Stats
+
+	// The receiving half, from the goroutine that may call it. onMessage is
+	// for a device's messages, a module's inputs.
+	onMessage(h iothub.MessageHandler)
+	onMethod(name string, h iothub.MethodHandler)
+	onDesired(h iothub.DesiredHandler) error
+	report(patch any, done iothub.ReportedFunc) error
+	// do runs f where calls on what was received are allowed.
+	do(f func())
 }
 
 // layers are the clients under test.
@@ -60,6 +70,9 @@ var layers = map[string]func(o *iothub.ClientOptions) (client, error){
 }
 
 type managed interface {
+	HandleMethod(string, iothub.MethodHandler)
+	HandleDesired(iothub.DesiredHandler) error
+	UpdateReportedAsync(any, iothub.ReportedFunc) error
 	SendEventAsync(*iothub.Message, iothub.ConfirmFunc) error
 	SendEvent(context.Context, *iothub.Message) error
 	Close(context.Context) error
@@ -82,7 +95,48 @@ func (m managedClient) close() {
 }
 func (m managedClient) stats() iothub.Stats { return m.c.Stats() }
 
+func (m managedClient) onMessage(h iothub.MessageHandler) {
+	switch c := m.c.(type) {
+	case *device.Client:
+		c.HandleMessages(h)
+	case *module.Client:
+		c.HandleInput("", h)
+	}
+}
+func (m managedClient) onMethod(name string, h iothub.MethodHandler) { m.c.HandleMethod(name, h) }
+func (m managedClient) onDesired(h iothub.DesiredHandler) error      { return m.c.HandleDesired(h) }
+func (m managedClient) report(patch any, done iothub.ReportedFunc) error {
+	return m.c.UpdateReportedAsync(patch, done)
+}
+func (m managedClient) do(f func()) { f() }
+
+func (p *pump) onMessage(h iothub.MessageHandler) {
+	p.call(func() {
+		switch c := p.c.(type) {
+		case *ll.DeviceClient:
+			c.SetMessageCallback(h)
+		case *ll.ModuleClient:
+			c.SetInputCallback("", h)
+		}
+	})
+}
+func (p *pump) onMethod(name string, h iothub.MethodHandler) {
+	p.call(func() { p.c.SetMethodCallback(name, h) })
+}
+func (p *pump) onDesired(h iothub.DesiredHandler) (err error) {
+	p.call(func() { err = p.c.SetTwinCallback(h) })
+	return err
+}
+func (p *pump) report(patch any, done iothub.ReportedFunc) (err error) {
+	p.call(func() { err = p.c.SendReportedState(patch, done) })
+	return err
+}
+func (p *pump) do(f func()) { p.call(f) }
+
 type pollDriven interface {
+	SetMethodCallback(string, iothub.MethodHandler) error
+	SetTwinCallback(iothub.DesiredHandler) error
+	SendReportedState(any, iothub.ReportedFunc) error
 	SendEventAsync(*iothub.Message, iothub.ConfirmFunc) error
 	DoWork() (time.Time, error)
 	Wakeup() <-chan struct{}
@@ -156,8 +210,10 @@ func (p *pump) stats() (st iothub.Stats) {
 type stage struct {
 	*testing.T
 	client
-	hub *simhub.Hub
-	net *simnet.Network
+	hub    *simhub.Hub
+	net    *simnet.Network
+	module bool
+	open   func() (client, error) // another client like the first
 }
 
 // on runs f on a stage of every layer, in virtual time. prepare, which may be
@@ -167,13 +223,14 @@ func on(t *testing.T, prepare func(s *stage, o *iothub.ClientOptions), f func(s 
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil)}
+				s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil), module: strings.HasSuffix(name, "module")}
 				o := &iothub.ClientOptions{DialTLS: s.net.Dial}
 				if prepare != nil {
 					prepare(s, o)
 				}
 				go s.hub.Serve(s.net)
-				c, err := open(o)
+				s.open = func() (client, error) { return open(o) }
+				c, err := s.open()
 				if err != nil {
 					t.Fatal(err)
 				}

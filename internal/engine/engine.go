@@ -38,19 +38,23 @@ const (
 	EventStatus                       // the connection changed: Status
 	EventDial                         // open a link and report LinkUp or DialFailed
 	EventHangUp                       // close the link; what it still yields does not count
+	EventInbound                      // something arrived: In
+	EventCall                         // run Call
 )
 
 // Event is what a session asks of its driver. The driver handles events in
 // order; Dial and HangUp itself, the others by calling the user.
 type Event struct {
 	Kind EventKind
-	// Direct says that Confirm is not the user's but this library's, never
-	// blocks, and may be run at once, whatever is locked.
+	// Direct says that Confirm or Call is not the user's but this library's,
+	// never blocks, and may be run at once, whatever is locked.
 	Direct       bool
 	Size         uint32 // EventConfirm: encoded bytes to give back to the outbox
 	Confirm      iothub.ConfirmFunc
 	Confirmation iothub.Confirmation
 	Status       *iothub.ConnectionEvent
+	In           *Inbound
+	Call         func()
 }
 
 // Auth is what a new link presents to the hub.

@@ -34,6 +34,7 @@ const (
 
 // MQTTConfig is what the MQTT engine says and how much it keeps in flight.
 type MQTTConfig struct {
+	Identity  iothub.Identity
 	ClientID  string
 	Username  string
 	KeepAlive time.Duration // 0 turns it off
@@ -69,6 +70,8 @@ type mqttLink struct {
 	lastRead  time.Time
 	progress  time.Time // last acknowledgement, or the first publish after none was in flight
 	pinged    time.Time // PINGREQ not yet answered; zero when none
+
+	inbound mqttInbound
 }
 
 // MQTT is the MQTT 3.1.1 device engine: one link at a time, and the messages,
@@ -78,6 +81,13 @@ type MQTT struct {
 	epoch time.Time
 	link  mqttLink
 
+	linkNumber  uint64 // of link, from 1
+	lastNow     time.Time
+	wanted      Feature // subscribed on every link
+	requests    []*Request
+	lastRequest uint64
+	follow      follower
+
 	ring     ring
 	lastID   uint16 // the id given last
 	inFlight int    // sent on this link, neither acknowledged nor done
@@ -86,7 +96,7 @@ type MQTT struct {
 
 	resent, confirmed, failed uint64
 
-	nextExpiry time.Duration // no entry expires before; 0 when none will
+	nextExpiry time.Duration // nothing expires before; 0 when nothing will
 	events     []Event
 }
 
@@ -101,9 +111,7 @@ func (m *MQTT) Submit(es []Entry) {
 	m.ring.push(es)
 	m.live += len(es)
 	for i := range es {
-		if d := es[i].deadline; d != 0 && (m.nextExpiry == 0 || d < m.nextExpiry) {
-			m.nextExpiry = d
-		}
+		m.due(es[i].deadline)
 	}
 }
 
@@ -120,6 +128,8 @@ func (m *MQTT) Open(now time.Time, auth Auth) error {
 	if err != nil {
 		return err
 	}
+	m.linkNumber++
+	m.lastNow = now
 	m.link = mqttLink{open: true, ctl: ctl, started: now, lastWrite: now, lastRead: now}
 	return nil
 }
@@ -134,6 +144,9 @@ func (m *MQTT) Drop() {
 	m.link = mqttLink{}
 	m.ring.rewind()
 	m.inFlight, m.flBytes = 0, 0
+	for _, r := range m.requests {
+		r.sent = false
+	}
 }
 
 // Connected reports whether the hub has accepted the connection.
@@ -145,11 +158,13 @@ func (m *MQTT) Feed(now time.Time, p []byte) *linkError {
 	if !m.link.open {
 		return nil // the tail of a link that was already given up
 	}
+	m.lastNow = now
 	m.link.lastRead = now
 	m.link.pinged = time.Time{}
-	if len(m.link.in) > 0 {
-		p = append(m.link.in, p...)
-		m.link.in = nil
+	held := len(m.link.in) > 0
+	if held {
+		m.link.in = append(m.link.in, p...)
+		p = m.link.in
 	}
 	for len(p) > 0 {
 		n, err := mqtt.Frame(p, maxInbound)
@@ -157,13 +172,18 @@ func (m *MQTT) Feed(now time.Time, p []byte) *linkError {
 			return protocolError(err)
 		}
 		if n == 0 {
-			m.link.in = slices.Clone(p)
-			return nil
+			break
 		}
 		if le := m.packet(now, p[:n]); le != nil {
 			return le
 		}
 		p = p[n:]
+	}
+	switch {
+	case len(p) == 0:
+		m.link.in = nil
+	case !held || len(p) < len(m.link.in): // otherwise it only got longer
+		m.link.in = append(m.link.in[:0], p...)
 	}
 	return nil
 }
@@ -188,25 +208,12 @@ func (m *MQTT) packet(now time.Time, frame []byte) *linkError {
 	case t == mqtt.TypePingresp:
 	case t == mqtt.TypePublish:
 		return m.publish(frame)
-	case t == mqtt.TypeSuback, t == mqtt.TypeUnsuback:
-		// Nothing is subscribed yet, so nobody waits for it.
+	case t == mqtt.TypeSuback:
+		return m.suback(now, frame)
+	case t == mqtt.TypeUnsuback:
 	default:
 		return protocolError(fmt.Errorf("unexpected %v", t))
 	}
-	return nil
-}
-
-// publish answers a message that nothing here subscribed to: a hub may still
-// hold a subscription of an earlier session with the same identity.
-func (m *MQTT) publish(frame []byte) *linkError {
-	p, err := mqtt.DecodePublish(frame)
-	if err != nil {
-		return protocolError(err)
-	}
-	if p.QoS == 2 {
-		return protocolError(errors.New("PUBLISH with QoS 2"))
-	}
-	// Not acknowledging leaves it queued for whoever handles it.
 	return nil
 }
 
@@ -220,6 +227,10 @@ func (m *MQTT) connack(now time.Time, frame []byte) *linkError {
 	}
 	m.link.connected = true
 	m.link.progress = now
+	m.ask(now, m.wanted)
+	if m.follow.on {
+		m.readTwin(now) // it may have changed while nobody was told
+	}
 	return nil
 }
 
@@ -414,9 +425,11 @@ func (m *MQTT) Disconnect() {
 	m.link.closing = true
 }
 
-// Drained reports whether nothing is in flight and nothing left to write.
+// Drained reports whether nothing is in flight, in either direction, and
+// nothing left to write.
 func (m *MQTT) Drained() bool {
-	return m.inFlight == 0 && len(m.link.out) == 0 && len(m.link.ctl) == 0
+	return m.inFlight == 0 && len(m.link.out) == 0 && len(m.link.ctl) == 0 &&
+		len(m.link.inbound.unsettled) == 0 && m.link.inbound.openCalls == 0
 }
 
 // Writable reports whether Pending has something to give.
@@ -444,6 +457,9 @@ func (m *MQTT) Deadline() time.Time {
 		d = earliest(d, l.pinged.Add(m.pingTimeout()))
 	case m.cfg.KeepAlive > 0:
 		d = earliest(d, m.pingDue())
+	}
+	if len(l.inbound.asked) > 0 {
+		d = earliest(d, l.inbound.askedAt.Add(connackTimeout))
 	}
 	if m.unacknowledged() {
 		if l.pinged.IsZero() {
@@ -493,6 +509,7 @@ func (m *MQTT) transfer() time.Duration {
 // Tick does what time calls for. An error means that the link must be given
 // up.
 func (m *MQTT) Tick(now time.Time) *linkError {
+	m.lastNow = now
 	m.expire(now)
 	l := &m.link
 	switch {
@@ -512,6 +529,9 @@ func (m *MQTT) Tick(now time.Time) *linkError {
 			l.ctl = mqtt.AppendEmpty(l.ctl, mqtt.TypePingreq)
 		}
 		l.pinged = now
+	}
+	if len(l.inbound.asked) > 0 && !now.Before(l.inbound.askedAt.Add(connackTimeout)) {
+		return silence(iothub.ReasonCommunicationError, "no SUBACK within %v", connackTimeout)
 	}
 	if m.unacknowledged() && !now.Before(m.ackDue()) {
 		return silence(iothub.ReasonCommunicationError, "no PUBACK within %v", ackTimeout)
@@ -534,21 +554,34 @@ func (m *MQTT) expire(now time.Time) {
 	if m.nextExpiry == 0 || at < m.nextExpiry {
 		return
 	}
-	next := time.Duration(0)
+	m.nextExpiry = 0
+	m.expireEntries(at)
+	m.expireRequests(at)
+	m.expireCalls(at)
+	m.expireFollow(now, at)
+	if m.nextExpiry != 0 {
+		m.nextExpiry = max(m.nextExpiry, at+expiryGrain)
+	}
+}
+
+// due makes expire run when deadline d has come; 0 is none.
+func (m *MQTT) due(d time.Duration) {
+	if d != 0 && (m.nextExpiry == 0 || d < m.nextExpiry) {
+		m.nextExpiry = d
+	}
+}
+
+func (m *MQTT) expireEntries(at time.Duration) {
 	for pos := m.ring.head; pos != m.ring.tail; pos++ {
 		e := m.ring.at(pos)
 		switch {
 		case e.state >= entryDone || e.deadline == 0:
 		case e.deadline <= at:
 			m.done(e, pos, iothub.Confirmation{Result: iothub.ConfirmMessageTimeout, Err: iothub.ErrMessageTimeout})
-		case next == 0 || e.deadline < next:
-			next = e.deadline
+		default:
+			m.due(e.deadline)
 		}
 	}
-	if next != 0 {
-		next = max(next, at+expiryGrain)
-	}
-	m.nextExpiry = next
 	m.ring.compact(m.ring.next)
 	m.reap()
 }

@@ -54,6 +54,8 @@ type Session struct {
 	drainUntil time.Time // phaseRenewing
 	auth       Auth
 
+	kicked duplicate // signs of another client with the same identity
+
 	connects, connectFails uint64
 }
 
@@ -245,6 +247,7 @@ func (s *Session) fail(now time.Time, le *linkError) {
 	if s.phase == phaseConnecting && le.err.Kind == iothub.KindUnauthorized {
 		s.explainRefusal(now, le)
 	}
+	s.suspect(now, le, wasConnected)
 	s.proto.Drop()
 	if hasLink {
 		s.emit(Event{Kind: EventHangUp})
@@ -306,6 +309,7 @@ func (s *Session) stop(now time.Time, le *linkError) {
 	s.emit(Event{Kind: EventStatus, Status: &iothub.ConnectionEvent{
 		Status: iothub.Unauthenticated, Reason: iothub.ReasonRetryExpired, Err: le.err, RetryIn: -1}})
 	s.proto.FailAll(iothub.ConfirmError, le.err)
+	s.proto.failRequests(le.err)
 }
 
 // Close ends the session: everything that is left confirms
@@ -317,6 +321,8 @@ func (s *Session) Close(now time.Time) {
 	}
 	s.phase = phaseClosed
 	s.proto.FailAll(iothub.ConfirmBecauseDestroy, iothub.ErrClosed)
+	s.proto.Unfollow()
+	s.proto.failRequests(iothub.ErrClosed)
 	s.proto.Disconnect()
 }
 

@@ -1,6 +1,7 @@
 package managed_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"runtime"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
-	"github.com/iothub-go/iothub/internal/simnet"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 	"github.com/iothub-go/iothub/module"
 )
@@ -21,70 +21,75 @@ const (
 	maxIdleHeap       = 100 << 10
 )
 
+// frugalDial connects to a hub that holds next to nothing, over a connection
+// that holds nothing: what is measured is the client.
+func frugalDial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	go frugal(server)
+	return client, nil
+}
+
 // frugal acknowledges what comes on c and keeps nothing.
 func frugal(c net.Conn) {
 	defer c.Close()
-	buf, have := make([]byte, 2<<10), 0
+	buf, have := make([]byte, 16<<10), 0
+	var out []byte
 	for {
 		n, err := c.Read(buf[have:])
 		if err != nil {
 			return
 		}
 		have += n
+		out = out[:0]
+		rest := buf[:have]
 		for {
-			size, err := mqtt.Frame(buf[:have], len(buf))
+			size, err := mqtt.Frame(rest, len(buf))
 			if err != nil {
 				return
 			}
-			if size == 0 || size > have {
+			if size == 0 || size > len(rest) {
 				break
 			}
-			var out []byte
-			switch mqtt.PacketType(buf[:size]) {
+			switch mqtt.PacketType(rest) {
 			case mqtt.TypeConnect:
-				out = mqtt.AppendConnack(nil, false, 0)
+				out = mqtt.AppendConnack(out, false, 0)
 			case mqtt.TypePublish:
-				p, err := mqtt.DecodePublish(buf[:size])
+				p, err := mqtt.DecodePublish(rest[:size])
 				if err != nil {
 					return
 				}
-				out = mqtt.AppendAck(nil, mqtt.TypePuback, p.PacketID)
+				out = mqtt.AppendAck(out, mqtt.TypePuback, p.PacketID)
 			case mqtt.TypeDisconnect:
 				return
 			}
+			rest = rest[size:]
+		}
+		have = copy(buf, rest)
+		if len(out) > 0 {
 			if _, err := c.Write(out); err != nil {
 				return
 			}
-			have = copy(buf, buf[size:have])
 		}
 	}
 }
 
 func TestIdleClientIsWithinBudget(t *testing.T) {
-	for name, burst := range map[string]int{"fresh": 0, "after a burst": 2000, "after a flood": 50_000} {
+	for name, burst := range map[string]int{"fresh": 0, "after a burst": 2000, "after a flood": 20_000} {
 		t.Run(name, func(t *testing.T) { idleClients(t, burst) })
 	}
 }
 
 func idleClients(t *testing.T, burst int) {
-	n := simnet.New(nil)
-	defer n.Close()
-	go func() {
-		for {
-			c, err := n.Accept()
-			if err != nil {
-				return
-			}
-			go frugal(c)
-		}
-	}()
-	const clients = 10
+	clients := 10
+	if burst > 10_000 {
+		clients = 2 // it takes its time
+	}
 	before := heap()
 	var open []*module.Client
 	for range clients {
 		connected := make(chan struct{}, 1)
 		c, err := module.NewClientFromConnectionString(moduleString, &module.ClientOptions{
-			DialTLS:            n.Dial,
+			DialTLS:            frugalDial,
 			OnConnectionStatus: func(iothub.ConnectionEvent) { connected <- struct{}{} },
 		})
 		if err != nil {
@@ -105,7 +110,7 @@ func idleClients(t *testing.T, burst int) {
 			}
 		}
 	}
-	if per := (heap() - before) / clients; per > maxIdleHeap {
+	if per := (heap() - before) / int64(clients); per > maxIdleHeap {
 		t.Errorf("an idle client holds %d bytes, the budget is %d", per, maxIdleHeap)
 	} else {
 		t.Logf("an idle client holds %d bytes", per)
@@ -149,19 +154,8 @@ func ownGoroutines() (n int) {
 // A client that is closed leaves nothing behind.
 func TestClosedClientLeavesNoGoroutine(t *testing.T) {
 	before := ownGoroutines()
-	n := simnet.New(nil)
-	defer n.Close()
-	go func() {
-		for {
-			c, err := n.Accept()
-			if err != nil {
-				return
-			}
-			go frugal(c)
-		}
-	}()
 	for i := range 20 {
-		c, err := module.NewClientFromConnectionString(moduleString, &module.ClientOptions{DialTLS: n.Dial})
+		c, err := module.NewClientFromConnectionString(moduleString, &module.ClientOptions{DialTLS: frugalDial})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/engine"
 	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/receiver"
 	"github.com/iothub-go/iothub/internal/transport"
 )
 
@@ -36,6 +37,7 @@ type Client struct {
 	epoch   time.Time
 	gate    link.Gate
 	disp    *dispatcher
+	recv    *receiver.Receiver
 	waiters waiters
 
 	// ctx ends when the client is torn down; it bounds dialling and the
@@ -76,6 +78,7 @@ func New(setup *transport.Setup, o *iothub.ClientOptions) *Client {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.disp = newDispatcher(c)
+	c.recv = receiver.New(c)
 	c.timer = time.AfterFunc(1<<62, c.tick)
 	c.gate.Go(c.disp.run)
 	c.gate.Go(c.loop)

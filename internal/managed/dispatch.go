@@ -98,6 +98,12 @@ func (d *dispatcher) call(e *engine.Event) {
 		if f := d.c.opts.OnConnectionStatus; f != nil {
 			f(*e.Status)
 		}
+	case engine.EventInbound:
+		d.c.recv.Handle(e.In)
+	case engine.EventCall:
+		if !e.Direct {
+			e.Call()
+		}
 	}
 }
 

@@ -199,6 +199,8 @@ func (c *Client) collect() {
 				c.gate.Go(c.dial)
 			case e.Kind == engine.EventHangUp:
 				c.hangUp()
+			case e.Direct && e.Kind == engine.EventCall:
+				e.Call()
 			case e.Direct:
 				// Those who wait in SendEvent are answered at once: they
 				// need no dispatcher, so that it works inside a callback.

@@ -40,6 +40,9 @@ type Hub struct {
 	live     map[int]net.Conn
 	received []Received
 	connects []mqtt.ConnectPacket
+	subs     map[int]map[string]byte // by connection: filter → granted QoS
+	acks     []uint16                // PUBACKs from clients, in order
+	twin     twin
 	goodbyes int
 	wg       sync.WaitGroup
 }
@@ -64,6 +67,7 @@ func (h *Hub) Serve(l net.Listener) {
 			c.Close()
 			h.mu.Lock()
 			delete(h.live, n)
+			delete(h.subs, n)
 			h.mu.Unlock()
 		})
 	}
@@ -160,6 +164,17 @@ func (h *Hub) packet(n int, frame, out []byte) ([]byte, bool) {
 			return out, true
 		}
 		return mqtt.AppendEmpty(out, mqtt.TypePingresp), true
+	case mqtt.TypeSubscribe:
+		return h.subscribe(n, frame, out)
+	case mqtt.TypeUnsubscribe:
+		return h.unsubscribe(n, frame, out)
+	case mqtt.TypePuback:
+		if id, err := mqtt.DecodeAck(frame); err == nil {
+			h.mu.Lock()
+			h.acks = append(h.acks, id)
+			h.mu.Unlock()
+		}
+		return out, true
 	case mqtt.TypeDisconnect:
 		h.mu.Lock()
 		h.goodbyes++
@@ -203,6 +218,9 @@ func (h *Hub) publish(n int, frame, out []byte) ([]byte, bool) {
 	h.mu.Lock()
 	h.received = append(h.received, r)
 	h.mu.Unlock()
+	if answer := h.answerTwin(n, p.Topic, p.Payload); answer != nil {
+		return append(out, answer...), true
+	}
 	if p.QoS == 1 && (h.Ack == nil || h.Ack(&r)) {
 		out = mqtt.AppendAck(out, mqtt.TypePuback, p.PacketID)
 	}

@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/iothub-go/iothub"
+)
+
+// What may change while a session lives. Messages, subscriptions and requests
+// stay as they are.
+
+// Reconfigure replaces what the next connection says and how it is retried. A
+// session that had given up connects again when the retry policy has changed.
+func (s *Session) Reconfigure(now time.Time, cfg SessionConfig) {
+	if s.phase == phaseClosed {
+		return
+	}
+	changed := cfg.Retry != s.cfg.Retry
+	s.cfg = cfg
+	s.proto.cfg = cfg.MQTT
+	if changed && s.phase == phaseStopped {
+		s.Start(now)
+	}
+}
+
+// Reconnect replaces the link once everything in flight was acknowledged, as
+// the renewal of a token does; without a link it connects at once.
+func (s *Session) Reconnect(now time.Time) {
+	switch s.phase {
+	case phaseIdle, phaseStopped:
+		s.Start(now)
+	case phaseWaiting:
+		s.dial()
+	case phaseConnecting, phaseConnected:
+		s.renewAt = now // when connecting: as soon as it is connected
+		s.step(now)
+	}
+}
+
+// RetryPolicy returns how the session connects again.
+func (s *Session) RetryPolicy() iothub.RetryPolicy { return s.cfg.Retry }
