@@ -29,10 +29,12 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/clientlog"
 	"github.com/iothub-go/iothub/internal/engine"
 	"github.com/iothub-go/iothub/internal/link"
 	"github.com/iothub-go/iothub/internal/receiver"
 	"github.com/iothub-go/iothub/internal/setup"
+	"github.com/iothub-go/iothub/internal/transport"
 )
 
 // ClientOptions configures a client; the zero value, or nil, is the documented
@@ -97,16 +99,22 @@ type client struct {
 	cancel context.CancelFunc
 	dialed chan dialResult // capacity 1
 	wakeup chan struct{}   // capacity 1
+
+	log      *clientlog.Log // nil for none
+	received time.Time      // of the last message; zero for none
+	pem      pemPair        // of SetOption, until both are there
 }
 
 type dialResult struct {
+	with *transport.Setup // what was presented
 	conn net.Conn
 	auth engine.Auth
 	err  error
 }
 
 func newClient(connectionString string, kind setup.Kind, o *ClientOptions) (*client, error) {
-	s, err := setup.FromConnectionString(connectionString, kind, o)
+	// The certificate for x509=true may come by SetOption.
+	s, err := setup.WithoutCredential(connectionString, kind, o)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +127,7 @@ func newClient(connectionString string, kind setup.Kind, o *ClientOptions) (*cli
 		wakeup: make(chan struct{}, 1),
 	}
 	c.recv = receiver.New(c)
+	c.log = clientlog.New(s.Options.Logger)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -172,10 +181,14 @@ func (c *client) stats() (iothub.Stats, error) {
 		return iothub.Stats{}, err
 	}
 	defer c.leave()
+	return c.counters(), nil
+}
+
+func (c *client) counters() iothub.Stats {
 	st := c.sess.Stats()
 	st.Queued += c.out.Staged()
 	_, st.QueuedBytes = c.out.Len()
-	return st, nil
+	return st
 }
 
 func (c *client) doWork() (time.Time, error) {
@@ -244,7 +257,14 @@ func (c *client) receive(now time.Time) {
 func (c *client) takeDialed(now time.Time) {
 	select {
 	case r := <-c.dialed:
-		if r.err != nil {
+		switch {
+		case r.with != c.setup.Setup: // options have changed meanwhile
+			if r.conn != nil {
+				link.HardClose(r.conn)
+			}
+			c.startDial()
+			return
+		case r.err != nil:
 			c.sess.DialFailed(now, r.err)
 			return
 		}
@@ -277,7 +297,7 @@ func (c *client) obey() {
 	for i := range events {
 		switch events[i].Kind {
 		case engine.EventDial:
-			c.gate.Go(c.dial)
+			c.startDial()
 		case engine.EventHangUp:
 			if c.pipe != nil {
 				c.pipe.Close(0)
@@ -294,17 +314,15 @@ func (c *client) obey() {
 	c.spare = events[:0]
 }
 
-// dial runs on a goroutine of its own and leaves its result for DoWork.
-func (c *client) dial() {
-	conn, err := c.setup.Dial(c.ctx)
-	var auth engine.Auth
-	if err == nil {
-		if auth, err = c.setup.Authenticate(c.ctx, time.Now()); err != nil {
-			link.HardClose(conn)
-		}
-	}
-	c.dialed <- dialResult{conn, auth, err}
-	c.notify()
+// startDial dials on a goroutine of its own, which leaves its result for
+// DoWork.
+func (c *client) startDial() {
+	with := c.setup.Setup
+	c.gate.Go(func() {
+		conn, auth, err := with.Open(c.ctx)
+		c.dialed <- dialResult{with, conn, auth, err}
+		c.notify()
+	})
 }
 
 // callBack runs the user's callbacks, with the client free for their calls. It
@@ -317,13 +335,21 @@ func (c *client) callBack() bool {
 	c.events = nil
 	n, bytes := 0, 0
 	for i := range events {
-		if events[i].Kind == engine.EventConfirm {
+		switch e := &events[i]; {
+		case e.Kind == engine.EventConfirm:
 			n++
-			bytes += int(events[i].Size)
+			bytes += int(e.Size)
+		case e.Kind == engine.EventInbound && (e.In.Kind == engine.InboundMessage || e.In.Kind == engine.InboundInput):
+			c.received = time.Now()
 		}
 	}
 	c.out.Release(n, bytes)
+	var counters iothub.Stats
+	if c.log != nil {
+		counters = c.counters()
+	}
 	c.busy.Store(false)
+	c.log.Events(events, func() iothub.Stats { return counters })
 	for i := range events {
 		c.call(&events[i])
 	}

@@ -270,6 +270,9 @@ func (m *MQTT) puback(now time.Time, id uint16) {
 	}
 	e.state = entryGone
 	m.reap()
+	if m.link.inbound.unasked != 0 {
+		m.ask(now, 0)
+	}
 }
 
 // reap lets go of what has no further meaning at the head.
@@ -365,15 +368,11 @@ func (m *MQTT) write(now time.Time, e *Entry) {
 	m.queue(p)
 }
 
-// assignID gives e the next packet id unless that would bring it within reach
-// of the oldest one still in use [MQTT-2.3.1-2, MQTT-2.3.1-4].
-func (m *MQTT) assignID(e *Entry) bool {
-	id := nextID(m.lastID)
-	if m.unacknowledged() && m.ring.at(m.ring.head).id == id {
-		return false
-	}
-	m.lastID, e.id = id, id
-	return true
+// assignID gives e the next packet id unless the oldest in use has it
+// [MQTT-2.3.1-2, MQTT-2.3.1-4].
+func (m *MQTT) assignID(e *Entry) (ok bool) {
+	e.id, ok = m.takeID()
+	return ok
 }
 
 // queue appends p to what is to be written, in one piece with what is before

@@ -24,6 +24,7 @@ type mqttInbound struct {
 	asked   map[uint16]Feature // SUBSCRIBE by packet id, until its SUBACK
 	live    Feature            // granted
 	askedAt time.Time          // of the oldest SUBSCRIBE in asked
+	unasked Feature            // for want of a packet id
 
 	// Messages with QoS 1 are acknowledged in the order of their arrival,
 	// because hubs take an acknowledgement out of order for a fault.
@@ -84,13 +85,20 @@ func (m *MQTT) Unsubscribe(f Feature) {
 	}
 }
 
-// ask sends SUBSCRIBE for f.
+// ask sends SUBSCRIBE for f, or leaves that to the next acknowledgement when
+// every packet id is taken.
 func (m *MQTT) ask(now time.Time, f Feature) {
-	id, ok := m.takeID()
-	if f == 0 || !ok {
+	in := &m.link.inbound
+	f |= in.unasked
+	in.unasked = 0
+	if f == 0 {
 		return
 	}
-	in := &m.link.inbound
+	id, ok := m.takeID()
+	if !ok {
+		in.unasked = f
+		return
+	}
 	if in.asked == nil {
 		in.asked = map[uint16]Feature{}
 	}
@@ -101,10 +109,12 @@ func (m *MQTT) ask(now time.Time, f Feature) {
 	m.link.ctl, _ = mqtt.AppendSubscribe(m.link.ctl, id, m.filters(f)) // our own filters are valid
 }
 
-// takeID returns an unused packet id for a control packet.
+// takeID returns a packet id that nothing has.
 func (m *MQTT) takeID() (uint16, bool) {
 	id := nextID(m.lastID)
-	if m.unacknowledged() && m.ring.at(m.ring.head).id == id {
+	// Ids grow along the ring, sent on this link or an earlier one, so the
+	// oldest is the first that a new one can meet [MQTT-2.3.1-2].
+	if m.ring.len() > 0 && m.ring.at(m.ring.head).id == id {
 		return 0, false
 	}
 	m.lastID = id

@@ -148,6 +148,13 @@ func (o *Outbox) Take(spare []Entry) []Entry {
 	return staged
 }
 
+// Trim lets go of memory for more than keep staged entries if there are none.
+func (o *Outbox) Trim(keep int) {
+	if len(o.staged) == 0 && cap(o.staged) > keep {
+		o.staged = nil
+	}
+}
+
 // Staged returns the number of messages that the next Take will return.
 func (o *Outbox) Staged() int { return len(o.staged) }
 

@@ -72,6 +72,9 @@ func (g *gather) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// NetConn returns what is below, for HardClose.
+func (g *gather) NetConn() net.Conn { return g.Conn }
+
 func (g *gather) hold() {
 	g.mu.Lock()
 	g.buf = buffers.Get().(*[]byte)
@@ -98,7 +101,7 @@ func (g *gather) flush() error {
 
 // WriteAll writes pieces in order and returns how many bytes went.
 func WriteAll(conn net.Conn, pieces [][]byte) (n int, err error) {
-	if c, ok := conn.(*batchConn); ok {
+	if c, ok := conn.(interface{ writeBatch([][]byte) (int, error) }); ok {
 		return c.writeBatch(pieces)
 	}
 	for _, b := range pieces {
@@ -114,9 +117,14 @@ func WriteAll(conn net.Conn, pieces [][]byte) (n int, err error) {
 // HardClose closes the socket under conn at once: no close alert is sent, which
 // could wait on a link that is dead.
 func HardClose(conn net.Conn) {
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		t.NetConn().Close()
-		return
+	switch c := conn.(type) {
+	case *wsConn:
+		c.hardClose()
+	case *earlyConn:
+		HardClose(c.Conn)
+	case interface{ NetConn() net.Conn }:
+		HardClose(c.NetConn())
+	default:
+		conn.Close()
 	}
-	conn.Close()
 }

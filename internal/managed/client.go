@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/clientlog"
 	"github.com/iothub-go/iothub/internal/engine"
 	"github.com/iothub-go/iothub/internal/link"
 	"github.com/iothub-go/iothub/internal/receiver"
@@ -32,12 +33,12 @@ const goodbyeTimeout = time.Second
 // Client is a managed client. All methods are safe for concurrent use, and
 // inside every callback.
 type Client struct {
-	setup   *transport.Setup
 	opts    *iothub.ClientOptions
 	epoch   time.Time
 	gate    link.Gate
 	disp    *dispatcher
 	recv    *receiver.Receiver
+	log     *clientlog.Log // the dispatcher's; nil for none
 	waiters waiters
 
 	// ctx ends when the client is torn down; it bounds dialling and the
@@ -52,6 +53,7 @@ type Client struct {
 	space   chan struct{} // closed and replaced when room is given back; nil when nobody waits
 
 	em      sync.Mutex // guards the following
+	setup   *transport.Setup
 	sess    *engine.Session
 	conn    net.Conn // nil when there is none
 	link    uint64   // number of conn, so that what is left of an older one is ignored
@@ -79,6 +81,7 @@ func New(setup *transport.Setup, o *iothub.ClientOptions) *Client {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.disp = newDispatcher(c)
 	c.recv = receiver.New(c)
+	c.log = clientlog.New(o.Logger)
 	c.timer = time.AfterFunc(1<<62, c.tick)
 	c.gate.Go(c.disp.run)
 	c.gate.Go(c.loop)

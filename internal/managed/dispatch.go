@@ -69,22 +69,26 @@ func (d *dispatcher) run() {
 		d.mu.Lock()
 		batch, d.queue = d.queue, batch[:0]
 		finished := d.finished
+		if len(batch) == 0 && cap(d.queue) > keep {
+			d.queue = nil // memory for a burst is not kept
+		}
 		d.mu.Unlock()
 		if len(batch) == 0 {
 			if finished {
 				return
 			}
+			if cap(batch) > keep {
+				batch = nil
+			}
 			<-d.wake
 			continue
 		}
 		d.release(batch)
+		d.c.log.Events(batch, d.c.Stats)
 		for i := range batch {
 			d.call(&batch[i])
 		}
 		clear(batch)
-		if cap(batch) > 4096 {
-			batch = nil // memory for a burst is not kept
-		}
 	}
 }
 

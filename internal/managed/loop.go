@@ -70,6 +70,22 @@ func (c *Client) advance(now time.Time) {
 	c.taken = staged
 	c.sess.Tick(now)
 	c.collect()
+	c.trim()
+}
+
+// keep is how many elements of scratch an idle client may hold on to.
+const keep = 256
+
+// trim lets go of what a burst has made large once nothing is left of it. The
+// caller holds em.
+func (c *Client) trim() {
+	if !c.sess.Idle() || (cap(c.taken) <= keep && cap(c.spare) <= keep) {
+		return
+	}
+	c.taken, c.spare = nil, nil
+	c.mu.Lock()
+	c.out.Trim(keep)
+	c.mu.Unlock()
 }
 
 // tick is the timer: it drives time, also while the loop is in a write.
@@ -164,15 +180,9 @@ func readError(err error) error {
 
 // dial opens a link for the session.
 func (c *Client) dial() {
-	conn, err := c.setup.Dial(c.ctx)
-	var auth engine.Auth
-	if err == nil {
-		if auth, err = c.setup.Authenticate(c.ctx, time.Now()); err != nil {
-			link.HardClose(conn)
-		}
-	}
 	c.em.Lock()
 	defer c.em.Unlock()
+	conn, auth, err := c.open()
 	now := time.Now()
 	if err != nil {
 		c.sess.DialFailed(now, err)
@@ -185,6 +195,24 @@ func (c *Client) dial() {
 	}
 	c.collect()
 	c.wakeLoop()
+}
+
+// open opens a connection with the credential of the moment: one that is
+// replaced meanwhile begins anew. The caller holds em, which open lets go of
+// while it waits for the network.
+func (c *Client) open() (conn net.Conn, auth engine.Auth, err error) {
+	for {
+		setup := c.setup
+		c.em.Unlock()
+		conn, auth, err = setup.Open(c.ctx)
+		c.em.Lock()
+		if setup == c.setup || c.closed {
+			return conn, auth, err
+		}
+		if conn != nil {
+			link.HardClose(conn)
+		}
+	}
 }
 
 // collect does what the session asks for and hands the rest to the
@@ -212,7 +240,7 @@ func (c *Client) collect() {
 		if n > 0 {
 			c.release(n, bytes)
 		}
-		if n == len(events) {
+		if n == len(events) && !c.log.Wants(events) {
 			clear(events)
 			c.spare = events[:0]
 		} else {

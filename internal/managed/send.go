@@ -43,14 +43,23 @@ func (c *Client) SendEvent(ctx context.Context, m *iothub.Message) error {
 // await returns the outcome. If ctx ends first the waiter is left to its late
 // confirmation and not used again.
 func (c *Client) await(ctx context.Context, w *waiter) error {
+	var r iothub.Confirmation
 	select {
-	case r := <-w.ch:
-		c.waiters.put(w)
-		return outcome(r)
-	case <-ctx.Done():
-		return &iothub.Error{Op: "send", Kind: iothub.KindTimeout, Retryable: true,
-			Err: fmt.Errorf("%w while waiting for the confirmation; the message stays queued", ctx.Err())}
+	case r = <-w.ch:
+	default: // a confirmation that has come counts, even if ctx has ended, too
+		select {
+		case r = <-w.ch:
+		case <-ctx.Done():
+			return timedOut(ctx)
+		}
 	}
+	c.waiters.put(w)
+	return outcome(r)
+}
+
+func timedOut(ctx context.Context) error {
+	return &iothub.Error{Op: "send", Kind: iothub.KindTimeout, Retryable: true,
+		Err: fmt.Errorf("%w while waiting for the confirmation; the message stays queued", ctx.Err())}
 }
 
 func outcome(r iothub.Confirmation) error {
@@ -95,8 +104,13 @@ func (c *Client) sendWait(ctx context.Context, m *iothub.Message, confirm iothub
 
 // SendEventBatch sends messages in order and waits for all of them.
 func (c *Client) SendEventBatch(ctx context.Context, msgs []*iothub.Message) error {
+	var scratch []byte
 	for i, m := range msgs {
-		if err := m.Validate(); err != nil {
+		err := m.Validate()
+		if err == nil { // what only the protocol knows, such as the size in its packet
+			scratch, err = c.setup.Encoder.AppendMessage(scratch[:0], m)
+		}
+		if err != nil {
 			return fmt.Errorf("message %d of %d: %w", i, len(msgs), err)
 		}
 	}

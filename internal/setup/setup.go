@@ -3,7 +3,9 @@
 package setup
 
 import (
+	"context"
 	"fmt"
+	"net"
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/transport"
@@ -29,6 +31,16 @@ type Client struct {
 // FromConnectionString checks everything that can be checked without a
 // network. Errors are *iothub.Error of kind KindInvalidArgument.
 func FromConnectionString(s string, kind Kind, o *iothub.ClientOptions) (*Client, error) {
+	c, err := WithoutCredential(s, kind, o)
+	if err == nil && c.Credential == nil {
+		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument, Err: iothub.ErrNoCredential}
+	}
+	return c, err
+}
+
+// WithoutCredential is FromConnectionString that lets the certificate for
+// x509=true come later; until then the client cannot connect.
+func WithoutCredential(s string, kind Kind, o *iothub.ClientOptions) (*Client, error) {
 	cs, err := iothub.ParseConnectionString(s)
 	if err != nil {
 		return nil, err
@@ -40,25 +52,48 @@ func FromConnectionString(s string, kind Kind, o *iothub.ClientOptions) (*Client
 	if err != nil {
 		return nil, err
 	}
-	cred := cs.Credential()
-	if opts.Credential != nil {
-		cred = opts.Credential
+	id := cs.Identity()
+	if opts.Logger != nil {
+		attrs := []any{"device_id", id.DeviceID}
+		if id.IsModule() {
+			attrs = append(attrs, "module_id", id.ModuleID)
+		}
+		opts.Logger = opts.Logger.With(attrs...)
+	}
+	st, err := build(cs, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{Setup: st, Identity: id, Options: opts}, nil
+}
+
+func build(cs *iothub.ConnectionString, o *iothub.ClientOptions) (*transport.Setup, error) {
+	t, err := transportOf(o)
+	if err != nil {
+		return nil, err
+	}
+	cred := o.Credential
+	if cred == nil {
+		cred = cs.Credential()
+	}
+	p := &transport.Params{
+		Identity: cs.Identity(), HostName: cs.HostName, GatewayHostName: cs.GatewayHostName,
+		Credential: cred, Options: o,
 	}
 	if cred == nil {
-		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument, Err: iothub.ErrNoCredential}
+		p.Credential = &iothub.Credential{}
 	}
-	t, err := transportOf(opts)
+	st, err := t.Setup(p)
 	if err != nil {
 		return nil, err
 	}
-	st, err := t.Setup(&transport.Params{
-		Identity: cs.Identity(), HostName: cs.HostName, GatewayHostName: cs.GatewayHostName,
-		Credential: cred, Options: opts,
-	})
-	if err != nil {
-		return nil, err
+	if st.Credential = cred; cred == nil {
+		st.Dial = func(context.Context) (net.Conn, error) {
+			return nil, &iothub.Error{Op: "connect", Kind: iothub.KindUnauthorized, Retryable: true, Err: iothub.ErrNoCredential}
+		}
 	}
-	return &Client{Setup: st, Identity: cs.Identity(), Options: opts}, nil
+	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(cs, o) }
+	return st, nil
 }
 
 func checkKind(cs *iothub.ConnectionString, kind Kind) error {

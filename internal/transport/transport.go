@@ -9,6 +9,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/engine"
+	"github.com/iothub-go/iothub/internal/link"
 )
 
 // Params is what a client knows of itself when it is made.
@@ -29,6 +30,29 @@ type Setup struct {
 	// Authenticate returns what to present on a new connection. It may
 	// block in a user's token source.
 	Authenticate func(ctx context.Context, now time.Time) (engine.Auth, error)
+
+	// The rest is package setup's doing.
+
+	// Credential is what Authenticate and Dial present, nil when there is
+	// none yet.
+	Credential *iothub.Credential
+	// Again makes a setup for the same client with other options, which
+	// have their defaults. It touches no network.
+	Again func(o *iothub.ClientOptions) (*Setup, error)
+}
+
+// Open opens a connection and says what to present on it.
+func (s *Setup) Open(ctx context.Context) (net.Conn, engine.Auth, error) {
+	conn, err := s.Dial(ctx)
+	if err != nil {
+		return nil, engine.Auth{}, err
+	}
+	auth, err := s.Authenticate(ctx, time.Now())
+	if err != nil {
+		link.HardClose(conn)
+		return nil, engine.Auth{}, err
+	}
+	return conn, auth, nil
 }
 
 // Transport is implemented by the public transport packages.
