@@ -10,7 +10,9 @@ import (
 
 // Event is a message that a device or module has sent, as the hub stored it.
 type Event struct {
-	Partition      int
+	// Partition is where the event is kept; all events of a device are in one.
+	Partition int
+	// SequenceNumber grows by one from event to event in a partition.
 	SequenceNumber int64
 	// Offset is the place in the partition, for EventsOptions.From.
 	Offset       string

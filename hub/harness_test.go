@@ -110,6 +110,12 @@ func tryDial(t testing.TB, s *hub.Server, connectionString string) (*device, byt
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tryConnect(t, nc, cs)
+}
+
+// tryConnect connects over nc.
+func tryConnect(t testing.TB, nc net.Conn, cs *iothub.ConnectionString) (*device, byte) {
+	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
 	id := cs.Identity()
 	token, err := cs.Credential().Token(t.Context(), id.Resource(cs.HostName), time.Now(), time.Hour)

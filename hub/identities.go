@@ -16,6 +16,7 @@ import (
 // Identity is a device or a module with its symmetric keys. It prints without
 // them.
 type Identity struct {
+	// DeviceID is the device's, or that of the device the module belongs to.
 	DeviceID string
 	ModuleID string // empty for a device
 	// PrimaryKey and SecondaryKey are base64; both are valid. They are empty

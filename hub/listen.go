@@ -20,7 +20,8 @@ type Protocol string
 const (
 	// MQTT is MQTT 3.1.1 over TLS; its port is 8883.
 	MQTT Protocol = "MQTT"
-	// HTTPS is the REST API; its port is 443.
+	// HTTPS is the REST API, and MQTT over WebSockets at /$iothub/websocket; its
+	// port is 443.
 	HTTPS Protocol = "HTTPS"
 )
 
@@ -261,6 +262,20 @@ func (c *gateConn) leave() {
 	}
 }
 
+// enter takes a slot again when it had left, if there is one.
+func (c *gateConn) enter() bool {
+	if !c.left.Load() {
+		return true
+	}
+	select {
+	case c.slots <- struct{}{}:
+		c.left.Store(false)
+		return true
+	default:
+		return false
+	}
+}
+
 // Close closes the connection and gives its slot back.
 func (c *gateConn) Close() error {
 	c.leave()
@@ -277,15 +292,27 @@ func (c *gateConn) CloseWrite() error {
 
 // leave gives back the slot of the connection below nc.
 func leave(nc net.Conn) {
+	if g := gateOf(nc); g != nil {
+		g.leave()
+	}
+}
+
+// enter sees to it that the connection below nc has a slot, and reports whether
+// it could.
+func enter(nc net.Conn) bool {
+	g := gateOf(nc)
+	return g == nil || g.enter()
+}
+
+func gateOf(nc net.Conn) *gateConn {
 	for {
 		switch c := nc.(type) {
 		case *gateConn:
-			c.leave()
-			return
+			return c
 		case interface{ NetConn() net.Conn }:
 			nc = c.NetConn()
 		default:
-			return
+			return nil
 		}
 	}
 }

@@ -36,6 +36,27 @@ type Options struct {
 	// Logger takes the log; nil discards it. Secrets are never logged.
 	Logger *slog.Logger
 
+	// MessageTTL is how long a cloud-to-device message without an expiry of
+	// its own is kept, 1 minute to 48 h; default 48 h.
+	MessageTTL time.Duration
+	// MaxDeliveryCount is how often a device may give a cloud-to-device
+	// message back before it is given up, 1 to 100; default 10.
+	MaxDeliveryCount int
+	// Routes say where messages of modules go. Default is to the events of
+	// the hub.
+	Routes []Route
+
+	// Tier is the tier of IoT Hub whose rate limits and daily quota apply, one
+	// of [Tiers]; see docs/throttling.md. Empty, the default, limits nothing.
+	Tier string
+	// Units is how many units of the tier there are; default 1.
+	Units int
+	// FaultInjection lets a device ask for faults of its own connection, by
+	// the properties that the test suites of the official SDKs use; see
+	// docs/fault-injection.md. Default is not to: the messages that ask are
+	// then events like any other.
+	FaultInjection bool
+
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int
 	// MaxUnauthenticated bounds the connections that have not proved yet who
@@ -97,6 +118,11 @@ func (o *Options) withDefaults() (Options, error) {
 	}{
 		{c.Retention < 0, "Retention", "1 minute to 7 days"},
 		{c.RetentionBytes < 0, "RetentionBytes", "0 or more"},
+		{c.Tier != "" && !isTier(c.Tier), "Tier", "empty or one of " + strings.Join(Tiers(), ", ")},
+		{c.Units < 0, "Units", "0 or more"},
+		{c.Units > 0 && c.Tier == "", "Units", "0 without a Tier"},
+		{c.MessageTTL < 0, "MessageTTL", "1 minute to 48 h"},
+		{c.MaxDeliveryCount < 0, "MaxDeliveryCount", "1 to 100"},
 		{c.MaxDevices < 0, "MaxDevices", "0 or more"},
 		{c.MaxUnauthenticated < 0, "MaxUnauthenticated", "0 or more"},
 		{c.HandshakeTimeout < 0, "HandshakeTimeout", "0 or more"},

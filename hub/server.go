@@ -68,6 +68,10 @@ func New(o *Options) (*Server, error) {
 
 // open builds the parts from the storage up.
 func (s *Server) open() (err error) {
+	routes, err := parseRoutes(s.opts.Routes)
+	if err != nil {
+		return err
+	}
 	storage, err := s.openStorage()
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -79,6 +83,8 @@ func (s *Server) open() (err error) {
 		HostName: s.opts.HostNames[0], Names: s.opts.HostNames[1:],
 		Partitions: s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
+		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,
+		Tier: s.opts.Tier, Units: s.opts.Units, FaultInjection: s.opts.FaultInjection,
 	}, storage)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -90,6 +96,9 @@ func (s *Server) open() (err error) {
 		return fmt.Errorf("hub: %w", err)
 	}
 	s.http = s.newHTTPServer()
+	if s.opts.FaultInjection {
+		s.log.Info("fault injection is on: devices may ask for faults of their connections")
+	}
 	return nil
 }
 
@@ -175,17 +184,14 @@ func (s *Server) isClosed() bool { return s.ctx.Err() != nil }
 // request; how long one may take is for the head to know.
 func (s *Server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log),
+		Handler:           s.webSockets(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log)),
 		ReadHeaderTimeout: s.opts.HandshakeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ConnState: func(nc net.Conn, state http.ConnState) {
-			// With its first request a client is past the handshake; each
-			// request then proves for itself who it is from.
-			if state == http.StateActive {
-				leave(nc)
-			}
-		},
+		// The handler gives the slot of a connection back, so it gets to know it,
+		// and all requests.
+		ConnContext:                  withConn,
+		DisableGeneralOptionsHandler: true,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,10 +33,14 @@ type hubFlags struct {
 	hostnames []string
 	noSync    bool
 	retention time.Duration
+	tier      string
+	units     int
+	faults    bool
 	logLevel  string
 	json      bool
 
 	httpsPortSet bool
+	faultsSet    bool
 	fallbackPort int // taken where the standard HTTPS port may not be bound
 }
 
@@ -59,6 +64,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.httpsPortSet = cmd.Flags().Changed("https-port")
+			f.faultsSet = cmd.Flags().Changed("fault-injection")
 			return f.run(cmd)
 		},
 	}
@@ -72,6 +78,9 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringArrayVar(&f.hostnames, "hostname", nil, "name or IP address that clients reach the hub by; the first one stands in connection strings; repeatable")
 	flags.BoolVar(&f.noSync, "no-sync", false, "acknowledge before events are synced to disk: faster, and a power failure may lose the last second")
 	flags.DurationVar(&f.retention, "retention", 24*time.Hour, "how long events are kept, 1m to 168h")
+	flags.StringVar(&f.tier, "tier", "", "limit rates and messages a day as IoT Hub does in this tier: "+strings.Join(hub.Tiers(), ", ")+"; default no limits")
+	flags.IntVar(&f.units, "units", 0, "number of units of the tier (default 1)")
+	flags.BoolVar(&f.faults, "fault-injection", false, "let devices ask for faults of their own connection, as the test suites of the SDKs do (default true on a loopback address, otherwise false)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
 	return cmd
@@ -86,6 +95,15 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	ip := net.ParseIP(f.listen)
 	if ip == nil {
 		return nil, usage(cmd, fmt.Errorf("--listen %q is not an IP address", f.listen))
+	}
+	if f.tier != "" && !slices.ContainsFunc(hub.Tiers(), func(t string) bool { return strings.EqualFold(t, f.tier) }) {
+		return nil, usage(cmd, fmt.Errorf("--tier %q is none of %s", f.tier, strings.Join(hub.Tiers(), ", ")))
+	}
+	if f.units < 0 || f.units > 0 && f.tier == "" {
+		return nil, usage(cmd, fmt.Errorf("--units %d needs a --tier and at least 1", f.units))
+	}
+	if !f.faultsSet {
+		f.faults = ip.IsLoopback()
 	}
 	for flag, port := range map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort} {
 		if port < 0 || port > 65535 {
@@ -103,6 +121,7 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 	}, nil
 }

@@ -15,6 +15,7 @@ type Attachment struct {
 	partition *partition
 	since     time.Time
 	entry     []byte // this connection in the table of a record
+	routes    []Route
 
 	// Guarded by partition.mu: the entry of this connection in the open batch.
 	batchID    uint64
@@ -22,6 +23,9 @@ type Attachment struct {
 
 	activity atomic.Int64 // Unix milliseconds of the last event
 	revoked  atomic.Pointer[Error]
+
+	fault atomic.Pointer[time.Timer] // one that has not happened yet
+	twin  twinLink
 
 	once sync.Once
 	kick func(reason error)
@@ -49,6 +53,7 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 		partition: h.partitions[PartitionOf(p.DeviceID, len(h.partitions))],
 		since:     h.now(),
 		entry:     appendConnection(nil, p, modelID),
+		routes:    h.routesFor(identityKey{p.DeviceID, p.ModuleID}),
 	}
 	h.mu.Lock()
 	if h.isClosing() {
@@ -63,6 +68,7 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 	h.live[a.key] = a
 	delete(h.seen, a.key)
 	h.mu.Unlock()
+	h.announceModel(a.key, p.GenerationID, modelID)
 	if older != nil {
 		// The state stays Connected throughout: nothing saw this identity go.
 		older.kickOnce(NewError(CodeConnectionForcefullyClosed, "a newer connection of %q has taken over", a.key.String()))
@@ -113,6 +119,8 @@ func (a *Attachment) Principal() *Principal { return a.principal }
 // already. It may be called more than once.
 func (a *Attachment) Detach() {
 	h := a.hub
+	a.stopFault(nil)
+	a.ServeMethods(nil)
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()

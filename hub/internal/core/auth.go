@@ -84,6 +84,11 @@ func (h *Hub) Authenticate(now time.Time, r AuthRequest) (*Principal, error) {
 	if dev.Status != StatusEnabled {
 		return nil, NewError(CodeUnauthorized, "device %q is disabled", r.DeviceID)
 	}
+	if h.faults != nil {
+		if err := h.faults.check(identityKey{r.DeviceID, r.ModuleID}, now, FaultAuth); err != nil {
+			return nil, err
+		}
+	}
 	p.DeviceID, p.ModuleID = r.DeviceID, r.ModuleID
 	p.GenerationID = dev.GenerationID
 	if mod != nil {

@@ -24,8 +24,30 @@ type Config struct {
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int
 	// MaxWaiting bounds the bytes accepted and not yet durable per partition;
-	// default 256 MiB. Above it [Attachment.Ingest] answers 503005.
+	// default 256 MiB. Above it [Attachment.Ingest] answers 503005. The changes
+	// of twins that wait have the same bound, or 64 MiB if that is less.
 	MaxWaiting int
+	// MessageTTL is how long a cloud-to-device message without an expiry of its
+	// own is kept, 1 minute to 48 h; default 48 h.
+	MessageTTL time.Duration
+	// MaxDeliveryCount is how often a device may give a message back before it is
+	// given up, 1 to 100; default 10.
+	MaxDeliveryCount int
+	// Routes say where the messages of modules go; see [Route].
+	Routes []Route
+	// InputTTL is how long a message waits for the module it was routed to;
+	// default 2 h.
+	InputTTL time.Duration
+	// MaxQueued bounds the bytes in the queues of all devices and modules; default
+	// 256 MiB. Above it senders get 503005.
+	MaxQueued int
+	// Tier is the tier of IoT Hub whose limits apply, one of [Tiers], and Units
+	// how many units of it there are, 0 being 1. Without a tier nothing is
+	// throttled.
+	Tier  string
+	Units int
+	// FaultInjection lets devices ask for faults, see [ParseFault].
+	FaultInjection bool
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger takes the hub's log; nil discards it.
@@ -53,6 +75,18 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxWaiting == 0 {
 		c.MaxWaiting = 256 << 20
 	}
+	if c.MessageTTL == 0 {
+		c.MessageTTL = maxMessageTTL
+	}
+	if c.MaxDeliveryCount == 0 {
+		c.MaxDeliveryCount = 10
+	}
+	if c.InputTTL == 0 {
+		c.InputTTL = 2 * time.Hour
+	}
+	if c.MaxQueued == 0 {
+		c.MaxQueued = 256 << 20
+	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -69,6 +103,10 @@ func (c Config) withDefaults() (Config, error) {
 		{c.RetentionBytes < 0, "RetentionBytes", "0 or more"},
 		{c.MaxDevices < 0, "MaxDevices", "0 or more"},
 		{c.MaxWaiting < 0, "MaxWaiting", "0 or more"},
+		{c.MessageTTL < time.Minute || c.MessageTTL > maxMessageTTL, "MessageTTL", "1 minute to 48 hours"},
+		{c.MaxDeliveryCount < 1 || c.MaxDeliveryCount > 100, "MaxDeliveryCount", "1 to 100"},
+		{c.InputTTL < 0, "InputTTL", "0 or more"},
+		{c.MaxQueued < 0, "MaxQueued", "0 or more"},
 	} {
 		if check.bad {
 			return c, fmt.Errorf("core: Config.%s must be %s", check.field, check.limit)

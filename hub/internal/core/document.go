@@ -91,6 +91,7 @@ func (h *Hub) deviceViewLocked(d *deviceDoc) Device {
 		DeviceScope: d.Scope, ParentScopes: d.ParentScopes,
 	}
 	v.ConnectionState, v.ConnectionStateUpdatedTime, v.LastActivityTime = h.connectionLocked(identityKey{device: d.ID})
+	v.CloudToDeviceMessageCount = h.mail.count(identityKey{device: d.ID})
 	return v
 }
 
@@ -165,6 +166,8 @@ func (h *Hub) apply(id string, doc *deviceDoc, rev uint64) {
 	h.forgetLocked(old, doc)
 	h.mu.Unlock()
 	kickAll(kicked)
+	h.mail.identityGone(old, doc)
+	h.twins.identityGone(old, doc)
 }
 
 // catchUp waits until the registry shows something newer than rev for a device

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error is a refusal in IoT Hub's own vocabulary. Its text never holds a secret.
@@ -15,6 +16,8 @@ type Error struct {
 	Name string
 	// Message says in words what was wrong.
 	Message string
+	// RetryAfter says when it is worth trying again, where that is known.
+	RetryAfter time.Duration
 
 	cause error
 }
@@ -37,55 +40,79 @@ func (e *Error) Is(target error) bool {
 // The codes that this package gives. The first three digits are the HTTP status.
 const (
 	CodeInvalidProtocolVersion     = 400001
+	CodeGenericBadRequest          = 400000
 	CodeArgumentInvalid            = 400004
 	CodeArgumentNull               = 400005
 	CodeIotHubFormatError          = 400006
 	CodeConnectionForcefullyClosed = 400027
+	CodeFaultInjection             = 400029
 	CodeCannotRegisterModule       = 400301
 	CodeUnauthorizedAccess         = 401002
 	CodeUnauthorized               = 401003
 	CodeSystemModuleModify         = 401100
+	CodeQueueDepthExceeded         = 403004
+	CodeInvalidExpiry              = 403009
+	CodeQuotaExceeded              = 403002
 	CodeDeviceDisabled             = 403012
+	CodeMaximumInflightMethods     = 403800
 	CodeGenericNotFound            = 404000
 	CodeDeviceNotFound             = 404001
 	CodeModuleNotFound             = 404010
+	CodeDeviceNotOnline            = 404103
 	CodeMethodNotAllowed           = 405000
 	CodeDeviceAlreadyExists        = 409001
 	CodeModuleAlreadyExists        = 409301
 	CodePreconditionFailed         = 412001
+	CodeMessageLockLost            = 412002
 	CodeMessageTooLarge            = 413001
 	CodeTooManyDevices             = 413002
 	CodeTooManyModules             = 413003
+	CodeThrottling                 = 429001
+	CodeThrottleBacklog            = 429002
 	CodeServerError                = 500001
+	CodeGenericBadGateway          = 502000
 	CodeServiceUnavailable         = 503001
 	CodePartitionNotFound          = 503003
+	CodeGatewayTimeout             = 504101
 	CodeServerBusy                 = 503005
 )
 
 var codeNames = map[int]string{
 	CodeInvalidProtocolVersion:     "InvalidProtocolVersion",
+	CodeGenericBadRequest:          "GenericBadRequest",
 	CodeArgumentInvalid:            "ArgumentInvalid",
 	CodeArgumentNull:               "ArgumentNull",
 	CodeIotHubFormatError:          "IotHubFormatError",
 	CodeConnectionForcefullyClosed: "ConnectionForcefullyClosedOnNewConnection",
+	CodeFaultInjection:             "ConnectionForcefullyClosedOnFaultInjection",
 	CodeCannotRegisterModule:       "CannotRegisterModuleToModule",
 	CodeUnauthorizedAccess:         "IotHubUnauthorizedAccess",
 	CodeUnauthorized:               "IotHubUnauthorized",
 	CodeSystemModuleModify:         "SystemModuleModifyUnauthorizedAccess",
+	CodeQueueDepthExceeded:         "DeviceMaximumQueueDepthExceeded",
+	CodeInvalidExpiry:              "InvalidMessageExpiryTime",
+	CodeQuotaExceeded:              "IotHubQuotaExceeded",
 	CodeDeviceDisabled:             "DeviceDisabled",
+	CodeMaximumInflightMethods:     "DeviceMaximumInflightMethodExceeded",
 	CodeGenericNotFound:            "GenericNotFound",
 	CodeDeviceNotFound:             "DeviceNotFound",
 	CodeModuleNotFound:             "ModuleNotFound",
+	CodeDeviceNotOnline:            "DeviceNotOnline",
 	CodeMethodNotAllowed:           "GenericMethodNotAllowed",
 	CodeDeviceAlreadyExists:        "DeviceAlreadyExists",
 	CodeModuleAlreadyExists:        "ModuleAlreadyExistsOnDevice",
 	CodePreconditionFailed:         "PreconditionFailed",
+	CodeMessageLockLost:            "DeviceMessageLockLost",
 	CodeMessageTooLarge:            "MessageTooLarge",
 	CodeTooManyDevices:             "TooManyDevices",
 	CodeTooManyModules:             "TooManyModulesOnDevice",
+	CodeThrottling:                 "ThrottlingException",
+	CodeThrottleBacklog:            "ThrottleBacklogLimitExceeded",
 	CodeServerError:                "ServerError",
+	CodeGenericBadGateway:          "GenericBadGateway",
 	CodeServiceUnavailable:         "ServiceUnavailable",
 	CodePartitionNotFound:          "PartitionNotFound",
+	CodeGatewayTimeout:             "GatewayTimeout",
 	CodeServerBusy:                 "ServerBusy",
 }
 

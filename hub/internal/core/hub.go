@@ -18,11 +18,17 @@ type Hub struct {
 	now      func() time.Time
 	names    map[string]bool // normalised; read-only after New
 	policies []*heldPolicy   // read-only after New
+	throttle *throttle       // nil without a tier
+	faults   *faults         // nil when they are not allowed
 
 	events     EventLog
 	devices    Bucket
 	partitions []*partition // read-only after New
 	stopWatch  func()
+	twins      *twinStore
+	mail       *mail
+	feedback   *feedback
+	methods    methods
 
 	closing   chan struct{} // closed first thing by Close
 	closeOnce sync.Once
@@ -77,6 +83,10 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	for _, name := range append([]string{cfg.HostName}, cfg.Names...) {
 		h.names[sas.NormalizeHost(name)] = true
 	}
+	if h.throttle, err = newThrottle(cfg.Tier, cfg.Units, h.now()); err != nil {
+		return nil, err
+	}
+	h.faults = newFaults(cfg.FaultInjection)
 	bucket, err := storage.Bucket(ctx, "settings")
 	if err != nil {
 		return nil, fmt.Errorf("core: open the settings: %w", err)
@@ -98,12 +108,24 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if h.devices, err = storage.Bucket(ctx, "devices"); err != nil {
 		return nil, fmt.Errorf("core: open the registry: %w", err)
 	}
+	h.twins = newTwinStore(h)
+	h.mail, h.feedback = newMail(h), newFeedback(h)
 	if h.stopWatch, err = h.devices.Watch(ctx, h.registryChanged); err != nil {
 		return nil, fmt.Errorf("core: read the registry: %w", err)
+	}
+	if err := h.twins.open(ctx, storage); err != nil {
+		return nil, err
+	}
+	if err := h.feedback.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the feedback: %w", err)
+	}
+	if err := h.mail.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the messages to devices: %w", err)
 	}
 	for _, p := range h.partitions {
 		h.wg.Go(p.run)
 	}
+	h.wg.Go(h.twins.run)
 	return h, nil
 }
 
@@ -146,6 +168,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.closeOnce.Do(func() {
 		close(h.closing)
 		h.stopWatch()
+		h.mail.close()
 		h.mu.RLock()
 		attached := make([]*Attachment, 0, len(h.live))
 		for _, a := range h.live {
@@ -155,6 +178,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		for _, p := range h.partitions {
 			p.shut()
 		}
+		h.twins.shut()
 		for _, a := range attached {
 			a.kickOnce(errClosed())
 		}

@@ -39,7 +39,8 @@ func PartitionOf(deviceID string, n int) int {
 // When Ingest returns an error, nothing was taken in and done does not run:
 // 413001 for an event above [MaxEventBytes], 503005 when more than
 // [Config.MaxWaiting] bytes wait for the storage, 503001 when the hub closes,
-// 401003 when the identity was deleted, disabled or given other keys. A
+// 401003 when the identity was deleted, disabled or given other keys, 429001 and
+// 403002 while a fault says so (see [Attachment.InjectFault]). A
 // connection that a newer one has replaced, or that is detached, may still send
 // what it had read, and its will.
 //
@@ -47,6 +48,11 @@ func PartitionOf(deviceID string, n int) int {
 func (a *Attachment) Ingest(events []Event, done func(error)) error {
 	if err := a.revoked.Load(); err != nil {
 		return err
+	}
+	if f := a.hub.faults; f != nil {
+		if err := f.check(a.key, a.hub.now(), FaultThrottle, FaultQuota); err != nil {
+			return err
+		}
 	}
 	size := 0
 	for i := range events {
@@ -62,15 +68,29 @@ func (a *Attachment) Ingest(events []Event, done func(error)) error {
 		return NewError(CodeArgumentInvalid, "no events were given")
 	}
 	now := a.hub.now().UnixMilli()
-	if err := a.partition.enqueue(a, events, size, now, done); err != nil {
+	var err error
+	if len(a.routes) > 0 {
+		err = a.ingestRouted(events, now, done)
+	} else {
+		err = a.partition.enqueue(a, events, size, now, done)
+	}
+	if err != nil {
 		return err
 	}
 	a.activity.Store(now)
 	return nil
 }
 
-// checkSize counts an event as IoT Hub does, without the escapes of its bag.
 func checkSize(e *Event) *Error {
+	// What the decoder skips still has to be stored.
+	if size := eventSize(e); size > MaxEventBytes || len(e.Bag) > MaxEventBytes {
+		return NewError(CodeMessageTooLarge, "the message has %d bytes, the limit is %d", size, MaxEventBytes)
+	}
+	return nil
+}
+
+// eventSize counts an event as IoT Hub does, without the escapes of its bag.
+func eventSize(e *Event) int {
 	size := len(e.Payload)
 	r := topic.NewBagReader(e.Bag)
 	var scratch []byte
@@ -87,11 +107,7 @@ func checkSize(e *Event) *Error {
 			size += len(scratch)
 		}
 	}
-	// What the decoder skips still has to be stored.
-	if size > MaxEventBytes || len(e.Bag) > MaxEventBytes {
-		return NewError(CodeMessageTooLarge, "the message has %d bytes, the limit is %d", size, MaxEventBytes)
-	}
-	return nil
+	return size
 }
 
 // joined makes one done of several: it waits for all parts and passes the first

@@ -381,7 +381,7 @@ func TestVirtualTime(t *testing.T) {
 		a := attachNew(t, h, "d")
 		ingest(t, a, core.Event{Payload: []byte("old")})
 		began := time.Now()
-		time.Sleep(23 * time.Hour) // virtual
+		<-time.After(23 * time.Hour) // virtual
 		ingest(t, a, core.Event{Payload: []byte("new")})
 		if n := len(readAll(t, h, core.FromStart())); n != 2 {
 			t.Errorf("%d events, want 2", n)
@@ -389,7 +389,7 @@ func TestVirtualTime(t *testing.T) {
 		if list := readAll(t, h, core.FromTime(began.Add(time.Hour))); len(list) != 1 || string(list[0].Body) != "new" {
 			t.Errorf("from a time: %+v", list)
 		}
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		if list := readAll(t, h, core.FromStart()); len(list) != 1 || list[0].SequenceNumber != 1 {
 			t.Errorf("after retention: %+v", list)
 		}

@@ -14,6 +14,25 @@ type Storage interface {
 	// Bucket opens a key-value collection, creating it when it is missing. Names
 	// are lower-case letters and '-'.
 	Bucket(ctx context.Context, name string) (Bucket, error)
+	// Spool opens a collection of documents that come and go, creating it when it
+	// is missing. Names are lower-case letters and '-'.
+	Spool(ctx context.Context, name string) (Spool, error)
+}
+
+// Spool keeps documents until they are removed, and nothing of them afterwards:
+// it is for what passes through, where a [Bucket] is for what stays. One hub at a
+// time writes to it.
+type Spool interface {
+	// Put stores a document under a key, any non-empty string, in place of what
+	// is there. It is durable when Put returns nil; after an error the outcome is
+	// unknown.
+	Put(ctx context.Context, key string, value []byte) error
+	// Remove removes the document of a key; it is no error when there is none.
+	Remove(ctx context.Context, key string) error
+	// Each calls fn for every document there is, in no particular order, until fn
+	// returns an error. fn must not call the Spool, and the value is to be read
+	// only while the call lasts.
+	Each(ctx context.Context, fn func(key string, value []byte) error) error
 }
 
 // EventLogConfig says how many partitions a log has and how long it keeps them.

@@ -70,6 +70,18 @@ var routes = []route{
 	{"GET", "devices/*/modules/*", core.RegistryRead, getModule},
 	{"PUT", "devices/*/modules/*", core.RegistryWrite, putModule},
 	{"DELETE", "devices/*/modules/*", core.RegistryWrite, deleteModule},
+	{"GET", "twins/*", core.ServiceConnect, getTwin},
+	{"PATCH", "twins/*", core.ServiceConnect, patchTwin},
+	{"PUT", "twins/*", core.ServiceConnect, putTwin},
+	{"GET", "twins/*/modules/*", core.ServiceConnect, getTwin},
+	{"PATCH", "twins/*/modules/*", core.ServiceConnect, patchTwin},
+	{"PUT", "twins/*/modules/*", core.ServiceConnect, putTwin},
+	{"POST", "twins/*/methods", core.ServiceConnect, invokeMethod},
+	{"POST", "twins/*/modules/*/methods", core.ServiceConnect, invokeMethod},
+	{"DELETE", "devices/*/commands", core.ServiceConnect, purgeCommands},
+	{"GET", "messages/servicebound/feedback", core.ServiceConnect, receiveFeedback},
+	{"DELETE", "messages/servicebound/feedback/*", core.ServiceConnect, completeFeedback},
+	{"POST", "messages/servicebound/feedback/*/abandon", core.ServiceConnect, abandonFeedback},
 	{"GET", "statistics/devices", core.RegistryRead, deviceStatistics},
 	{"GET", "statistics/service", core.ServiceConnect, serviceStatistics},
 	{"GET", "iothub/events", core.ServiceConnect, streamEvents},
@@ -97,12 +109,18 @@ func (q *request) serve() error {
 		return q.notFound(allowed)
 	}
 	hub := q.front.hub
-	q.principal, err = hub.AuthorizeService(hub.Now(), q.r.Header.Get("Authorization"), found.need, q.scope()...)
+	module, err := q.authorizeModule(found)
+	if !module {
+		q.principal, err = hub.AuthorizeService(hub.Now(), q.r.Header.Get("Authorization"), found.need, q.scope()...)
+	}
 	if err != nil {
 		return err
 	}
 	if !strings.EqualFold(q.path[0], "iothub") && q.query.Get("api-version") == "" {
 		return core.NewError(core.CodeInvalidProtocolVersion, "the query parameter api-version is missing, for example ?api-version=2021-04-12")
+	}
+	if err := q.admitted(found); err != nil {
+		return err
 	}
 	return found.serve(q)
 }
@@ -244,7 +262,7 @@ func (q *request) fail(err error) {
 		e = core.NewError(core.CodeServerError, "the request failed")
 	}
 	level := slog.LevelDebug
-	if e.Status >= 500 {
+	if e.Status >= 500 && e.Status != http.StatusGatewayTimeout { // a device that does not answer is no fault of the hub's
 		level = slog.LevelError
 	}
 	q.front.log.Log(q.r.Context(), level, "request refused", "method", q.r.Method, "path", q.r.URL.EscapedPath(),
@@ -261,7 +279,7 @@ func (q *request) fail(err error) {
 	h.Set("iothub-errorcode", e.Name)
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", retryAfter(e))
 	}
 	q.w.WriteHeader(e.Status)
 	_, err = q.w.Write(data)

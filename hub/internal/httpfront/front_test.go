@@ -241,7 +241,7 @@ func TestPermissions(t *testing.T) {
 
 func TestWhatIsNotThere(t *testing.T) {
 	w := newWorld(t)
-	w.wantError(404, "GenericNotFound", "GET", "/twins/d", "", "", "")
+	w.wantError(404, "GenericNotFound", "GET", "/configurations/c", "", "", "")
 	w.wantError(404, "GenericNotFound", "GET", "/", "", "", "")
 	w.wantError(405, "GenericMethodNotAllowed", "PATCH", "/devices/d", "", "", "")
 	if _, text := w.do("GET", "/nothing", "", "", ""); !strings.Contains(text, "PUT /devices/{id}/modules/{id}") {

@@ -56,7 +56,10 @@ type conn struct {
 	in  inbuf
 	out outbox // what goes back, guarded by mu
 
+	deliver delivery // guarded by mu
+
 	draining atomic.Bool
+	stopped  atomic.Pointer[error] // why it is drained, when the hub goes on
 
 	mu     sync.Mutex
 	room   sync.Cond // the reader waits here for acknowledgements to leave
@@ -114,12 +117,13 @@ func (c *conn) serve(accepted func()) error {
 		accepted()
 	}
 	err := c.loop()
-	if errors.Is(err, errDisconnected) || errors.Is(err, errDrained) {
+	if errors.Is(err, errDisconnected) || errors.Is(err, c.drained()) {
 		c.settle()
 	}
 	if c.will != nil && !errors.Is(err, errDisconnected) {
 		c.publishWill()
 	}
+	c.stopDelivery()
 	c.att.Detach()
 	c.kill(err)
 	return c.ended(err)
@@ -219,7 +223,7 @@ func (c *conn) readUntil(p []byte, deadline time.Time) (int, error) {
 		return 0, err
 	}
 	if c.draining.Load() {
-		return 0, errDrained
+		return 0, c.drained()
 	}
 	n, err := c.nc.Read(p)
 	switch {
@@ -227,7 +231,7 @@ func (c *conn) readUntil(p []byte, deadline time.Time) (int, error) {
 		return n, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if c.draining.Load() {
-			return 0, errDrained
+			return 0, c.drained()
 		}
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("the client closed the connection without DISCONNECT: %w", err)
@@ -285,7 +289,8 @@ func (c *conn) logEnd(err error) {
 	case errors.Is(err, errDisconnected), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
 		level = slog.LevelDebug
 	case errors.Is(err, io.EOF), errors.Is(err, errKeepAlive), errors.Is(err, errTokenExpired),
-		errors.Is(err, &core.Error{Code: core.CodeConnectionForcefullyClosed}), isNetwork(err):
+		errors.Is(err, &core.Error{Code: core.CodeConnectionForcefullyClosed}),
+		errors.Is(err, &core.Error{Code: core.CodeFaultInjection}), isNetwork(err):
 		level = slog.LevelInfo
 	}
 	c.front.log.Log(context.Background(), level, "mqtt: connection closed",

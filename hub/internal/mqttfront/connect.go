@@ -50,7 +50,15 @@ func (c *conn) connect() error {
 	if err != nil {
 		return err
 	}
-	c.out.send(mqtt.AppendConnack(nil, c.openSession(p.CleanSession), mqtt.ConnackAccepted))
+	connack := mqtt.AppendConnack(nil, c.openSession(p.CleanSession), mqtt.ConnackAccepted)
+	c.out.cork()
+	defer c.out.uncork()
+	c.mu.Lock()
+	c.out.appendLocked(connack)
+	// A notice has to wait for the lock and so comes behind CONNACK.
+	c.att.OnDesired(c.notifyDesired)
+	c.mu.Unlock()
+	c.resume()
 	return nil
 }
 
@@ -114,6 +122,9 @@ func (c *conn) admit(p *mqtt.ConnectPacket) error {
 		Token: string(p.Password), Certificates: c.certificates(),
 	})
 	if err != nil {
+		return refused(err)
+	}
+	if err := c.admitted(core.OpConnect, 0); err != nil {
 		return refused(err)
 	}
 	c.expires = principal.Expires

@@ -63,6 +63,9 @@ type Front struct {
 	scratch  sync.Pool // *[]core.Event
 	sessions sessions
 
+	// What the hub does to events beside storing them; read-only after New.
+	throttled, faults bool
+
 	wg sync.WaitGroup // connections and writers
 
 	mu       sync.Mutex
@@ -88,6 +91,7 @@ func New(cfg Config) (*Front, error) {
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, defaultMaxSessions)
 	f := &Front{cfg: cfg, log: cfg.Logger, conns: make(map[*conn]struct{})}
 	f.sessions.max = cfg.MaxSessions
+	f.throttled, f.faults = cfg.Hub.Throttled(), cfg.Hub.FaultInjection()
 	return f, nil
 }
 

@@ -25,8 +25,9 @@ const (
 // batch is the messages of one read on their way to the storage.
 type batch struct {
 	c      *conn
-	acks   []byte // encoded PUBACK packets, in the order of the publishes
-	bytes  int    // what the messages occupy
+	acks   []byte      // encoded PUBACK packets, in the order of the publishes
+	bytes  int         // what the messages occupy
+	answer *twinAnswer // of a request about the twin, which then is all there is
 	next   *batch
 	done   bool
 	err    error
@@ -62,6 +63,7 @@ type outbox struct {
 	pending    []byte // to be written next
 	spare      []byte // the writer's other buffer
 	writing    bool   // there is a writer
+	corked     bool   // nothing is written for now
 	write      func() // outbox.run, bound once
 	first      [outboxSize]byte
 	second     [outboxSize]byte
@@ -87,18 +89,36 @@ func (o *outbox) add(bag []byte, p *mqtt.PublishPacket, size int) {
 }
 
 func (o *outbox) start() *batch {
-	f := o.c.front
-	b, ok := f.batches.Get().(*batch)
+	b := o.newBatch()
+	o.filling = b
+	var ok bool
+	if o.events, ok = o.c.front.scratch.Get().(*[]core.Event); !ok {
+		o.events = new([]core.Event)
+	}
+	return b
+}
+
+func (o *outbox) newBatch() *batch {
+	b, ok := o.c.front.batches.Get().(*batch)
 	if !ok {
 		b = new(batch)
 		b.finish = b.complete
 	}
 	b.c = o.c
-	o.filling = b
-	if o.events, ok = f.scratch.Get().(*[]core.Event); !ok {
-		o.events = new([]core.Event)
-	}
 	return b
+}
+
+// enqueue puts a batch at the end of the line of acknowledgements.
+func (o *outbox) enqueue(b *batch) {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	if o.tail == nil {
+		o.head = b
+	} else {
+		o.tail.next = b
+	}
+	o.tail = b
+	o.unacked += b.bytes
 }
 
 // submit hands the batch being filled, if any, to the hub. After an error, when
@@ -110,15 +130,7 @@ func (o *outbox) submit() error {
 	}
 	o.filling = nil
 	c := o.c
-	c.mu.Lock()
-	if o.tail == nil {
-		o.head = b
-	} else {
-		o.tail.next = b
-	}
-	o.tail = b
-	o.unacked += b.bytes
-	c.mu.Unlock()
+	o.enqueue(b)
 	err := o.ingest(*o.events, b.finish)
 	if err != nil {
 		b.complete(err) // it was not accepted, so nobody else will
@@ -137,6 +149,11 @@ func notStored(err error) error { return fmt.Errorf("a message could not be stor
 // down", so a hub with too much in hand lets the client wait (B.11).
 func (o *outbox) ingest(events []core.Event, done func(error)) error {
 	c := o.c
+	if c.front.throttled {
+		if err := c.admittedEvents(events); err != nil {
+			return err
+		}
+	}
 	err := c.att.Ingest(events, done)
 	if err == nil || !errors.Is(err, &core.Error{Code: core.CodeServerBusy}) {
 		return err
@@ -171,6 +188,9 @@ func (o *outbox) settledLocked() (failed error) {
 		}
 		if !o.failed {
 			o.appendLocked(b.acks)
+			if b.answer != nil {
+				o.c.answerLocked(b.answer)
+			}
 		}
 		finish, acks := b.finish, b.acks[:0]
 		*b = batch{finish: finish, acks: acks}
@@ -193,7 +213,28 @@ func (o *outbox) appendLocked(p []byte) {
 		return
 	}
 	o.pending = append(o.pending, p...)
-	if !o.writing {
+	o.startLocked()
+}
+
+// cork holds back what is queued from now on, until uncork: an answer and what
+// becomes true with it are one for the client. Only the reader does so, and not
+// for long.
+func (o *outbox) cork() {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	o.corked = true
+}
+
+func (o *outbox) uncork() {
+	o.c.mu.Lock()
+	defer o.c.mu.Unlock()
+	o.corked = false
+	o.startLocked()
+}
+
+// startLocked sees to it that there is a writer.
+func (o *outbox) startLocked() {
+	if !o.writing && !o.corked {
 		o.writing = true
 		o.c.front.wg.Add(1) // the connection itself is counted, so this is never the first
 		go o.write()
@@ -206,9 +247,14 @@ func (o *outbox) run() {
 	defer c.front.wg.Done()
 	for {
 		c.mu.Lock()
-		if len(o.pending) == 0 || c.dead {
+		for c.deliverableLocked() {
+			c.mu.Unlock()
+			c.fill()
+			c.mu.Lock()
+		}
+		if len(o.pending) == 0 || c.dead || o.corked {
 			o.writing = false
-			if o.head == nil { // idle: nothing is worth keeping
+			if o.head == nil && !o.corked { // idle: nothing is worth keeping
 				o.pending, o.spare = o.first[:0], o.second[:0]
 			}
 			c.room.Signal()

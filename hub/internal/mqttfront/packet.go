@@ -25,9 +25,10 @@ func (c *conn) handle(frame []byte) error {
 	case mqtt.TypeUnsubscribe:
 		return c.handleUnsubscribe(frame)
 	case mqtt.TypePuback:
-		// The hub sends no QoS 1 messages yet. An acknowledgement of nothing
-		// can also be a late one of an earlier connection: ignored (B.4).
-		_, err := mqtt.DecodeAck(frame)
+		id, err := mqtt.DecodeAck(frame)
+		if err == nil {
+			c.acknowledged(id)
+		}
 		return err
 	case mqtt.TypeDisconnect:
 		if err := mqtt.DecodeEmpty(frame); err != nil {
@@ -57,12 +58,17 @@ func (c *conn) handlePublish(frame []byte) error {
 	if !ok {
 		return c.handleRequest(&p)
 	}
-	if len(bag)+len(p.Payload) <= core.MaxEventBytes {
+	if c.front.faults {
+		if handled, err := c.handleFault(bag, &p); handled {
+			return err
+		}
+	}
+	if len(bag)+len(p.Payload) <= core.MaxEventBytes && !c.front.throttled {
 		c.out.add(bag, &p, len(frame))
 		return nil
 	}
-	// It may be too large, which depends on its escapes. The hub decides, about
-	// this message alone: the ones before it are good.
+	// It may be too large, which depends on its escapes, or too many. The hub
+	// decides, about this message alone: the ones before it are good.
 	if err := c.out.submit(); err != nil {
 		return err
 	}
@@ -70,13 +76,13 @@ func (c *conn) handlePublish(frame []byte) error {
 	return c.out.submit()
 }
 
-// handleRequest handles publishes that are not telemetry. Requests about twins
-// and responses to methods belong here; they are not served yet, and to
-// acknowledge one without acting on it would be a lie.
+// handleRequest handles publishes that are not telemetry.
 func (c *conn) handleRequest(p *mqtt.PublishPacket) error {
-	switch kind, _ := topic.Classify(p.Topic, c.base); kind {
-	case topic.TwinGet, topic.TwinPatchReported, topic.MethodResponse:
-		return fmt.Errorf("publish to %q: this hub does not support twins and methods yet", p.Topic)
+	switch kind, rest := topic.Classify(p.Topic, c.base); kind {
+	case topic.MethodResponse:
+		return c.handleMethodResponse(p, rest)
+	case topic.TwinGet, topic.TwinPatchReported:
+		return c.handleTwin(kind, rest, p)
 	default:
 		return fmt.Errorf("publish to %q: not a topic of %s (telemetry goes to %s/)", p.Topic, c.id, c.base)
 	}

@@ -73,8 +73,35 @@ func (c *conn) handleSubscribe(frame []byte) error {
 	for i, f := range features {
 		c.session.set(f, codes[i]+1)
 	}
+	// A client that sees SUBACK gets what it has subscribed to, behind it.
+	c.out.cork()
+	defer c.out.uncork()
 	c.out.send(mqtt.AppendSuback(nil, id, codes)) // [MQTT-3.8.4-1] [MQTT-3.8.4-5]
+	for _, f := range features {
+		c.enabled(f)
+	}
 	return nil
+}
+
+// enabled begins what a subscription asks for, when it is made and when an older
+// session remembers it.
+func (c *conn) enabled(f feature) {
+	switch f {
+	case c.queueFeature():
+		c.startDelivery()
+	case featureMethods:
+		c.att.ServeMethods(c.sendMethod)
+	}
+}
+
+// resume begins what the session remembers, without waiting for a SUBSCRIBE that
+// need not come (B.5).
+func (c *conn) resume() {
+	for f := range featureCount {
+		if _, ok := c.session.granted(f); ok {
+			c.enabled(f)
+		}
+	}
 }
 
 // handleUnsubscribe switches features off. What was never subscribed to is
@@ -87,6 +114,9 @@ func (c *conn) handleUnsubscribe(frame []byte) error {
 	for _, filter := range filters {
 		if f, ok := c.featureOf(filter); ok {
 			c.session.set(f, 0)
+			if f == featureMethods {
+				c.att.ServeMethods(nil)
+			}
 		}
 	}
 	c.out.send(mqtt.AppendAck(nil, mqtt.TypeUnsuback, id))
@@ -98,12 +128,22 @@ func (c *conn) handleUnsubscribe(frame []byte) error {
 type session struct {
 	mu         sync.Mutex
 	subscribed [featureCount]byte
+	unacked    map[uint64]uint16 // messages of the queue that wait for their PUBACK, and its id
 }
 
 func (s *session) set(f feature, v byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscribed[f] = v
+}
+
+// granted is the QoS that a feature was subscribed with; ok is false when it was
+// not, or not any more.
+func (s *session) granted(f feature) (qos byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.subscribed[f]
+	return max(v, 1) - 1, v > 0
 }
 
 // sessionKey names the identity, with its generation: a device that was deleted

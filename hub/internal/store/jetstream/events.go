@@ -162,50 +162,56 @@ func (l *eventLog) Read(ctx context.Context, partition int, from uint64, max int
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	records, err := l.directGet(ctx, p, directGet{Seq: from, Batch: max, MaxBytes: maxReadBytes})
+	var records []core.Record
+	err = l.store.directGet(ctx, p.name, directGet{Seq: from, Batch: max, MaxBytes: maxReadBytes}, func(seq uint64, m *nats.Msg) error {
+		at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
+		if err != nil {
+			return fmt.Errorf("an answer without a time: %w", err)
+		}
+		records = append(records, core.Record{Seq: seq, Time: at, Data: m.Data})
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: read from %s: %w", p.name, err)
 	}
 	return records, nil
 }
 
-func (l *eventLog) directGet(ctx context.Context, p *partition, req directGet) ([]core.Record, error) {
+// directGet calls fn for each message that the request asks for.
+func (s *Store) directGet(ctx context.Context, stream string, req directGet, fn func(seq uint64, m *nats.Msg) error) error {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	nc := l.store.reading
+	nc := s.reading
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // only fails on a closed connection
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+p.name, inbox, body); err != nil {
-		return nil, err
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
+		return err
 	}
-	var records []core.Record
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
 		case "204", "404": // the end of what there is
-			return records, nil
+			return nil
 		default:
-			return nil, fmt.Errorf("the server answers %s %s", status, m.Header.Get("Description"))
+			return fmt.Errorf("the server answers %s %s", status, m.Header.Get("Description"))
 		}
 		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("an answer without a sequence: %w", err)
+			return fmt.Errorf("an answer without a sequence: %w", err)
 		}
-		at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-		if err != nil {
-			return nil, fmt.Errorf("an answer without a time: %w", err)
+		if err := fn(seq, m); err != nil {
+			return err
 		}
-		records = append(records, core.Record{Seq: seq, Time: at, Data: m.Data})
 	}
 }
 

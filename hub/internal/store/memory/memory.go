@@ -22,6 +22,7 @@ type Store struct {
 	mu      sync.Mutex
 	log     *eventLog
 	buckets map[string]*bucket
+	spools  map[string]*spool
 }
 
 var _ core.Storage = (*Store)(nil)
@@ -32,7 +33,7 @@ func New(clock func() time.Time) *Store {
 	if clock == nil {
 		clock = time.Now
 	}
-	return &Store{now: clock, buckets: make(map[string]*bucket)}
+	return &Store{now: clock, buckets: make(map[string]*bucket), spools: make(map[string]*spool)}
 }
 
 // EventLog returns the one telemetry log, with the retention of cfg from now on.

@@ -1,0 +1,76 @@
+package hub
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/ws"
+)
+
+// webSocketPath is where devices that may only use the HTTPS port knock (C).
+const webSocketPath = "/$iothub/websocket"
+
+// subprotocolMQTT is what they ask for; the official SDK for C in upper case.
+const subprotocolMQTT = "mqtt"
+
+// connKey is the key of the network connection in the context of a request.
+type connKey struct{}
+
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
+}
+
+// webSockets serves the path of the WebSockets and leaves the rest to next.
+//
+// A request is past the handshake and proves for itself who it is from, so that
+// its connection gives its slot back; a WebSocket has proved nothing yet, and
+// keeps it until the protocol inside it has.
+func (s *Server) webSockets(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nc, _ := r.Context().Value(connKey{}).(net.Conn)
+		if strings.EqualFold(r.URL.Path, webSocketPath) {
+			s.serveWebSocket(w, r, nc)
+			return
+		}
+		leave(nc)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, nc net.Conn) {
+	if !s.begin() {
+		http.Error(w, ErrServerClosed.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer s.wg.Done()
+	// A second request on a connection has to queue for a slot again.
+	if !enter(nc) {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many connections have not proved yet who they are", http.StatusServiceUnavailable)
+		return
+	}
+	conn, _, err := ws.Accept(w, r, subprotocolMQTT)
+	if err != nil {
+		s.log.Info("a WebSocket handshake was refused", "remote", r.RemoteAddr, "reason", err)
+		leave(nc)
+		return
+	}
+	// On a goroutine of its own the connection keeps nothing of the request.
+	s.wg.Go(func() {
+		_ = s.mqtt.ServeConn(context.Background(), conn, func() { leave(conn) })
+	})
+}
+
+// begin counts a goroutine of the caller's, to be ended by s.wg.Done, unless the
+// server is being closed.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed != nil {
+		return false
+	}
+	s.wg.Add(1)
+	return true
+}
