@@ -193,6 +193,8 @@ func KindOfStatus(code int) Kind {
 	switch code {
 	case 400027, 409002:
 		return KindDuplicateIdentity
+	case 403004, 403006, 403800: // queue depth, uploads and method calls under way
+		return KindThrottled
 	case 403002:
 		return KindQuotaExceeded
 	case 403012:

@@ -109,8 +109,10 @@ const MaxMethodPayload = 128 * 1024
 
 // MethodResponse is what a method handler answers.
 type MethodResponse struct {
-	Status  int
-	Payload []byte // a JSON value, or nil
+	// Status is the handler's to choose; 200 to 299 is success by custom.
+	Status int
+	// Payload is a JSON value of at most MaxMethodPayload bytes, or nil.
+	Payload []byte
 }
 
 // MethodHandler handles calls of a direct method, one at a time where
@@ -128,7 +130,9 @@ type TwinProperties struct {
 
 // Twin is what a device or module sees of its twin.
 type Twin struct {
-	Desired  TwinProperties
+	// Desired is what the back end wants.
+	Desired TwinProperties
+	// Reported is what the device said of itself.
 	Reported TwinProperties
 }
 

@@ -3,6 +3,7 @@ package iothub_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestRetryPolicyDelay(t *testing.T) {
 				t.Errorf("%s: after attempt %d %v s, want %v s", test.name, i+1, got, want)
 			}
 		}
-		for _, n := range []int{1000, 1 << 40} { // nothing overflows
+		for _, n := range []int{1000, math.MaxInt} { // nothing overflows
 			if got := test.p.Delay(n, 0.999); got < 0 || got > time.Hour {
 				t.Errorf("%s: after attempt %d %v", test.name, n, got)
 			}

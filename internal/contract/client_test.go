@@ -219,30 +219,35 @@ type stage struct {
 // on runs f on a stage of every layer, in virtual time. prepare, which may be
 // nil, scripts the stage before the client is made.
 func on(t *testing.T, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
-	for name, open := range layers {
+	for name := range layers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil), module: strings.HasSuffix(name, "module")}
-				o := &iothub.ClientOptions{DialTLS: s.net.Dial}
-				if prepare != nil {
-					prepare(s, o)
-				}
-				go s.hub.Serve(s.net)
-				s.open = func() (client, error) { return open(o) }
-				c, err := s.open()
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.client = c
-				f(s)
-				s.close()
-				s.net.Close()
-				s.hub.Drop()
-				s.hub.Wait()
-			})
+			onLayer(t, name, prepare, f)
 		})
 	}
+}
+
+// onLayer runs f on a stage of one layer.
+func onLayer(t *testing.T, name string, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil), module: strings.HasSuffix(name, "module")}
+		o := &iothub.ClientOptions{DialTLS: s.net.Dial}
+		if prepare != nil {
+			prepare(s, o)
+		}
+		go s.hub.Serve(s.net)
+		s.open = func() (client, error) { return layers[name](o) }
+		c, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.client = c
+		f(s)
+		s.close()
+		s.net.Close()
+		s.hub.Drop()
+		s.hub.Wait()
+	})
 }
 
 // widest lets as much be in flight as MQTT can.

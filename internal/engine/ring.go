@@ -52,7 +52,7 @@ func (r *ring) pop() {
 
 // shrink gives memory back after a burst.
 func (r *ring) shrink() {
-	if len(r.buf) > 256 && r.len() == 0 {
+	if len(r.buf) > 64 && r.len() == 0 {
 		r.buf = nil
 	}
 }

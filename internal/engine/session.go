@@ -337,6 +337,13 @@ func (s *Session) Events(spare []Event) []Event {
 	return events
 }
 
+// Trim lets go of memory for more than keep events if there are none.
+func (s *Session) Trim(keep int) {
+	if len(s.proto.events) == 0 && cap(s.proto.events) > keep {
+		s.proto.events = nil
+	}
+}
+
 // HasEvents reports whether Events has something to give.
 func (s *Session) HasEvents() bool { return len(s.proto.events) > 0 }
 

@@ -62,6 +62,7 @@ type Client struct {
 	idle    chan struct{}
 	spare   []engine.Event // for the session to collect into
 	taken   []engine.Entry // for the outbox to stage into
+	swollen bool           // a burst has made taken, or its like in the outbox, large
 	writing bool           // the loop is in a write
 	timer   *time.Timer    // runs tick at armed
 

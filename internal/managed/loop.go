@@ -68,24 +68,31 @@ func (c *Client) advance(now time.Time) {
 	c.sess.Submit(now, staged)
 	clear(staged)
 	c.taken = staged
+	c.swollen = c.swollen || cap(staged) > keep
 	c.sess.Tick(now)
 	c.collect()
-	c.trim()
 }
 
 // keep is how many elements of scratch an idle client may hold on to.
-const keep = 256
+const keep = 64
 
 // trim lets go of what a burst has made large once nothing is left of it. The
 // caller holds em.
 func (c *Client) trim() {
-	if !c.sess.Idle() || (cap(c.taken) <= keep && cap(c.spare) <= keep) {
+	if !c.sess.Idle() {
 		return
 	}
-	c.taken, c.spare = nil, nil
-	c.mu.Lock()
-	c.out.Trim(keep)
-	c.mu.Unlock()
+	c.sess.Trim(keep)
+	if cap(c.spare) > keep {
+		c.spare = nil
+	}
+	if c.swollen {
+		c.swollen = false
+		c.taken = nil
+		c.mu.Lock()
+		c.out.Trim(keep)
+		c.mu.Unlock()
+	}
 }
 
 // tick is the timer: it drives time, also while the loop is in a write.
@@ -251,6 +258,7 @@ func (c *Client) collect() {
 		close(c.idle)
 		c.idle = nil
 	}
+	c.trim()
 }
 
 func (c *Client) hangUp() {

@@ -46,10 +46,10 @@ func (c *Client) await(ctx context.Context, w *waiter) error {
 	var r iothub.Confirmation
 	select {
 	case r = <-w.ch:
-	default: // a confirmation that has come counts, even if ctx has ended, too
+	case <-ctx.Done():
 		select {
-		case r = <-w.ch:
-		case <-ctx.Done():
+		case r = <-w.ch: // a confirmation that has come counts
+		default:
 			return timedOut(ctx)
 		}
 	}

@@ -68,7 +68,8 @@ func TestCIDoesWhatItSays(t *testing.T) {
 		"builds for these":      `GOOS=.*GOARCH=.* go build \./\.\.\.`,
 		"static binary":         `CGO_ENABLED=0 go build .*\./cmd/iothub`,
 		"the benchmarks module": `(?s)cd bench\n.*go vet \./\.\.\.\n.*go build \./\.\.\.\n.*go test \./\.\.\.\n.*go run \./telemetry`,
-		"examples":              `for dir in examples/\*/`,
+		"examples":              `go run "\./examples/\$name"`,
+		"the official SDKs":     `conformance/run\.sh`,
 		"the README's tests":    `go test \./\.\.\.\) go test|'go test \./\.\.\.'\) go test \./\.\.\.`,
 		"the quickstart":        `(?m)^\s*go run \./cmd/iothub quickstart$`,
 	} {

@@ -70,11 +70,12 @@ func in(p string, trees ...string) bool {
 
 // Who is who.
 var (
-	clientTrees = []string{"", "device", "module", "ll", "mqtt", "amqp", "http", "provisioning",
-		"internal/engine", "internal/link", "internal/managed", "internal/setup", "internal/transport", "internal/wire"}
+	clientTrees = []string{"", "device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp",
+		"internal/clientlog", "internal/engine", "internal/link", "internal/managed", "internal/receiver", "internal/setup",
+		"internal/transport", "internal/wire"}
 	// What is the clients' own and no business of the hub's.
-	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning",
-		"internal/managed", "internal/link", "internal/setup", "internal/transport"}
+	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp",
+		"internal/clientlog", "internal/managed", "internal/link", "internal/setup", "internal/transport"}
 	// What no device program may be linked with.
 	foreign = []string{"nats", "amqp", "paho", "qpid", "cobra", "gorilla/websocket"}
 	// The one module beyond the standard library that one may.

@@ -118,7 +118,7 @@ func transportOf(o *iothub.ClientOptions) (transport.Transport, error) {
 	t, ok := o.Transport.(transport.Transport)
 	if !ok {
 		return nil, &iothub.Error{Op: "options", Kind: iothub.KindInvalidArgument,
-			Err: fmt.Errorf("Transport is a %T: use one of this module's, such as mqtt.New(nil)", o.Transport)}
+			Err: fmt.Errorf("the option Transport is a %T: use one of this module's, such as mqtt.New(nil)", o.Transport)}
 	}
 	return t, nil
 }

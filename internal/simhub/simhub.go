@@ -34,6 +34,9 @@ type Hub struct {
 	Ack func(r *Received) bool
 	// Mute, if it returns true, makes PINGREQ go unanswered.
 	Mute func(session int) bool
+	// Takeover makes every accepted CONNECT close the connections before it,
+	// as a hub does for connections with one identity.
+	Takeover bool
 
 	mu       sync.Mutex
 	sessions int
@@ -198,6 +201,15 @@ func (h *Hub) connect(n int, frame, out []byte) ([]byte, bool) {
 	}
 	if code < 0 {
 		return out, true
+	}
+	if h.Takeover && code == 0 {
+		h.mu.Lock()
+		for i, c := range h.live {
+			if i < n {
+				c.Close()
+			}
+		}
+		h.mu.Unlock()
 	}
 	return mqtt.AppendConnack(out, false, byte(code)), code == 0
 }

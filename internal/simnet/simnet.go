@@ -52,6 +52,7 @@ type Network struct {
 
 	mu      sync.Mutex
 	dials   int
+	pipes   []*pipe // of every connection so far
 	accept  chan net.Conn
 	closed  chan struct{}
 	closing sync.Once
@@ -89,6 +90,9 @@ func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, 
 		return nil, &net.OpError{Op: "dial", Net: "sim", Err: p.Refuse}
 	}
 	client, server := Pair(p.Up, p.Down)
+	n.mu.Lock()
+	n.pipes = append(n.pipes, client.(*conn).in, client.(*conn).out)
+	n.mu.Unlock()
 	select {
 	case n.accept <- server:
 		return client, nil
@@ -97,6 +101,19 @@ func (n *Network) Dial(ctx context.Context, network, address string) (net.Conn, 
 	case <-n.closed:
 		return nil, &net.OpError{Op: "dial", Net: "sim", Err: syscall.ECONNREFUSED}
 	}
+}
+
+// BlackHole makes every connection there is a hole in both directions, from now
+// on: what is written vanishes, and nobody is told.
+func (n *Network) BlackHole() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.pipes {
+		p.mu.Lock()
+		p.d.Fault, p.broken = Hole, true
+		p.mu.Unlock()
+	}
+	n.pipes = nil
 }
 
 // Dials returns the number of dials so far.

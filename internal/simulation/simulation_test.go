@@ -180,7 +180,7 @@ func (w *world) settle() {
 			w.violation("%d messages are not confirmed; stats %+v", w.unsettled(), st)
 			return
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 	}
 }
 
@@ -195,7 +195,7 @@ func (w *world) checkStopped(net *simnet.Network) {
 	}
 	before := net.Dials()
 	for range 6 {
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		w.stats() // and with it DoWork
 	}
 	if n := net.Dials() - before; n != 0 {
@@ -269,7 +269,7 @@ func (w *world) sender(i int, program *sync.WaitGroup) {
 			if err != iothub.ErrQueueFull || try == s.retries {
 				break
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 	}
 }
@@ -298,5 +298,5 @@ func (w *world) dropAll(stop <-chan struct{}) {
 }
 
 func (w *world) sleepUntil(at time.Duration) {
-	time.Sleep(time.Until(w.start.Add(at)))
+	<-time.After(time.Until(w.start.Add(at)))
 }

@@ -247,7 +247,7 @@ func (w *world) enter() {
 
 func (w *world) leave() {
 	if w.sc.slowCallbacks && w.callbacks.Load()%7 == 0 {
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	w.callbacks.Add(1)
 	w.calls.Add(-1)

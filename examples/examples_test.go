@@ -1,0 +1,206 @@
+// Package examples_test runs the examples as their user would, as programs of
+// their own, against a hub.
+package examples_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/hub"
+)
+
+// program is an example that runs.
+type program struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+	seen  []string
+}
+
+func startHub(t *testing.T, o *hub.Options) *hub.Server {
+	t.Helper()
+	s, err := hub.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Shutdown(context.Background()) })
+	if _, err := s.Listen(hub.MQTT, "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// start builds and starts an example for the given identity of the hub.
+func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string) *program {
+	t.Helper()
+	var cs string
+	var err error
+	if moduleID == "" {
+		if _, err = s.CreateDevice(t.Context(), deviceID); err == nil {
+			cs, err = s.DeviceConnectionString(deviceID)
+		}
+	} else if _, err = s.CreateModule(t.Context(), deviceID, moduleID); err == nil {
+		cs, err = s.ModuleConnectionString(deviceID, moduleID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, s.CACertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, name)
+	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	p := &program{t: t, cmd: exec.CommandContext(ctx, bin, "--connection-string", cs, "--ca", ca)}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = os.Stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.lines = bufio.NewScanner(out)
+	return p
+}
+
+// expect reads lines until one contains text.
+func (p *program) expect(text string) {
+	p.t.Helper()
+	for p.lines.Scan() {
+		p.seen = append(p.seen, p.lines.Text())
+		if strings.Contains(p.lines.Text(), text) {
+			return
+		}
+	}
+	p.t.Fatalf("the program ended without saying %q; it said:\n%s", text, strings.Join(p.seen, "\n"))
+}
+
+// end waits for the program to end well.
+func (p *program) end() {
+	p.t.Helper()
+	for p.lines.Scan() {
+		p.seen = append(p.seen, p.lines.Text())
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("%v; it said:\n%s", err, strings.Join(p.seen, "\n"))
+	}
+}
+
+func TestCloudToDevice(t *testing.T) {
+	s := startHub(t, nil)
+	p := start(t, s, "c2d", "dev1", "")
+	for _, text := range []string{"hello", "stop"} {
+		if err := s.SendC2D(t.Context(), "dev1", &iothub.Message{Payload: []byte(text), MessageID: "id-" + text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.expect("received id-hello: hello")
+	p.expect("received id-stop: stop")
+	p.end()
+}
+
+func TestMethod(t *testing.T) {
+	s := startHub(t, nil)
+	p := start(t, s, "method", "dev1", "")
+	p.expect("ready")
+	for _, call := range []struct{ name, payload, want string }{
+		{"add", "[1,2,3.5]", "200 6.5"},
+		{"add", `"x"`, `400 "an array of numbers, please"`},
+		{"reboot", "", `200 {"rebooted":true}`},
+	} {
+		status, answer, err := s.InvokeMethod(t.Context(), "dev1", "", call.name, []byte(call.payload),
+			&hub.MethodOptions{ConnectTimeout: 30 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := json.Marshal(status)
+		if text := string(got) + " " + string(answer); text != call.want {
+			t.Errorf("%s(%s) answered %s, want %s", call.name, call.payload, text, call.want)
+		}
+	}
+	p.expect("rebooting")
+	p.end()
+}
+
+func TestTwin(t *testing.T) {
+	s := startHub(t, nil)
+	p := start(t, s, "twin", "dev1", "")
+	p.expect("desired version 1: {}")
+	for _, patch := range []string{`{"interval":5}`, `{"interval":null,"done":true}`} {
+		if _, err := s.UpdateTwin(t.Context(), "dev1", "", []byte(`{"properties":{"desired":`+patch+`}}`), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.expect(`desired version 2: {"interval":5}`)
+	p.expect(`"interval":null`)
+	p.expect(`reported: {"done":true}`)
+	p.end()
+}
+
+func TestModuleFilter(t *testing.T) {
+	s := startHub(t, &hub.Options{Routes: []hub.Route{
+		{DeviceID: "dev1", Text: `FROM /messages/modules/sensor/outputs/readings INTO BrokeredEndpoint("/modules/filter/inputs/temperatures")`},
+		{DeviceID: "dev1", Text: `FROM /messages/modules/filter/outputs/* INTO $upstream`},
+	}})
+	p := start(t, s, "module-filter", "dev1", "filter")
+	p.expect("ready")
+	send(t, s, `{"temperature":20}`, `{"temperature":35}`, "stop")
+	p.expect("dropped 20")
+	p.expect("passed on 35 OK")
+	p.end()
+	for e, err := range s.Events(t.Context(), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(e.Body) != `{"temperature":35}` || e.ModuleID != "filter" || e.Properties["alert"] != "hot" {
+			t.Errorf("the hub has %+v", e)
+		}
+		break
+	}
+}
+
+func TestThermostat(t *testing.T) {
+	s := startHub(t, nil)
+	p := start(t, s, "pnp-thermostat", "dev1", "")
+	p.end()
+	n := 0
+	for e, err := range s.Events(t.Context(), &hub.EventsOptions{NoWait: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.ModelID == "dtmi:com:example:Thermostat;1" && strings.Contains(string(e.Body), "temperature") {
+			n++
+		}
+	}
+	if n < 10 {
+		t.Errorf("the hub has %d measurements", n)
+	}
+}
+
+// send sends events from the module sensor.
+func send(t *testing.T, s *hub.Server, payloads ...string) {
+	t.Helper()
+	c := sensor(t, s)
+	for _, p := range payloads {
+		if err := c.SendEventToOutputAsync("readings", &iothub.Message{Payload: []byte(p)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
