@@ -1,0 +1,59 @@
+// Package stats has the arithmetic that the benchmarks share.
+package stats
+
+import (
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Median returns the median, 0 of nothing.
+func Median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(v))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// Percentile returns the p-th percentile (nearest rank) of sorted durations.
+func Percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	i := int(p / 100 * float64(len(sorted)))
+	return sorted[min(i, len(sorted)-1)]
+}
+
+// Usage is what a stretch of the process cost.
+type Usage struct {
+	Wall    time.Duration
+	CPU     time.Duration // user and system, all threads
+	Mallocs uint64
+}
+
+// Measure runs f and returns what the process used meanwhile. It collects
+// garbage first, so that no phase pays for the one before.
+func Measure(f func() error) (Usage, error) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	cpu, start := cpuTime(), time.Now()
+	err := f()
+	u := Usage{Wall: time.Since(start), CPU: cpuTime() - cpu}
+	runtime.ReadMemStats(&after)
+	u.Mallocs = after.Mallocs - before.Mallocs
+	return u, err
+}
+
+// Heap returns the live heap in bytes after a collection.
+func Heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the second empties what sync.Pool kept over the first
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
