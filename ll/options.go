@@ -161,9 +161,6 @@ func (c *client) setOption(name string, v any) error {
 		o.Retry = &r
 	}
 	if err := opt.set(c, &o, v); err != nil {
-		if _, ok := errors.AsType[*iothub.Error](err); ok {
-			return err
-		}
 		return badOption(name, "%w", err)
 	}
 	if opt.own {
@@ -377,7 +374,7 @@ func setProxy(_ *client, o *ClientOptions, v any) error {
 	case p.HostAddress == "":
 		return errors.New("HostAddress is empty")
 	case (p.Username == "") != (p.Password == ""):
-		return errors.New("Username and Password go together")
+		return errors.New("user name and password go together")
 	case o.DialTLS != nil:
 		return errors.New("ClientOptions.DialTLS opens the whole connection, so there is nothing for a proxy to do")
 	}
@@ -386,10 +383,11 @@ func setProxy(_ *client, o *ClientOptions, v any) error {
 		u.User = url.UserPassword(p.Username, p.Password)
 	}
 	proxy, err := iothub.ParseProxy(u.String())
-	if err == nil {
-		o.Proxy = proxy
+	if err != nil {
+		return errors.Unwrap(err) // the option's name is added
 	}
-	return err
+	o.Proxy = proxy
+	return nil
 }
 
 func setLogTrace(c *client, o *ClientOptions, v any) error {

@@ -216,26 +216,41 @@ type stage struct {
 	open   func() (client, error) // another client like the first
 }
 
-// on runs f on a stage of every layer, in virtual time. prepare, which may be
-// nil, scripts the stage before the client is made.
+// on runs f on a stage of every layer and transport, in virtual time. prepare,
+// which may be nil, scripts the stage before the client is made.
 func on(t *testing.T, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
+	onTCP(t, prepare, f)
 	for name := range layers {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name+"/websocket", func(t *testing.T) {
 			t.Parallel()
-			onLayer(t, name, prepare, f)
+			onLayer(t, name, &mqtt.Options{WebSocket: true}, prepare, f)
+		})
+	}
+}
+
+// onTCP is on for tests that count bytes or choose a transport themselves.
+func onTCP(t *testing.T, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
+	for name := range layers {
+		t.Run(name+"/tcp", func(t *testing.T) {
+			t.Parallel()
+			onLayer(t, name, nil, prepare, f)
 		})
 	}
 }
 
 // onLayer runs f on a stage of one layer.
-func onLayer(t *testing.T, name string, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
+func onLayer(t *testing.T, name string, m *mqtt.Options, prepare func(s *stage, o *iothub.ClientOptions), f func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, hub: &simhub.Hub{}, net: simnet.New(nil), module: strings.HasSuffix(name, "module")}
-		o := &iothub.ClientOptions{DialTLS: s.net.Dial}
+		o := &iothub.ClientOptions{DialTLS: s.net.Dial, Transport: mqtt.New(m)}
 		if prepare != nil {
 			prepare(s, o)
 		}
-		go s.hub.Serve(s.net)
+		if m != nil && m.WebSocket {
+			go s.hub.ServeWebSocket(s.net)
+		} else {
+			go s.hub.Serve(s.net)
+		}
 		s.open = func() (client, error) { return layers[name](o) }
 		c, err := s.open()
 		if err != nil {

@@ -440,7 +440,7 @@ func TestQueueIsBounded(t *testing.T) {
 // hub acknowledges the first 10 000 and exactly those are confirmed.
 func TestPacketIDsInFlightAreNotReused(t *testing.T) {
 	const total, acked = 70_000, 10_000
-	on(t, func(s *stage, o *iothub.ClientOptions) {
+	onTCP(t, func(s *stage, o *iothub.ClientOptions) {
 		o.MaxQueuedMessages = total
 		n := 0
 		s.hub.Ack = func(r *simhub.Received) bool { n++; return n <= acked }
@@ -554,7 +554,7 @@ func TestRetryGivesUp(t *testing.T) {
 func TestDeadLinkIsFound(t *testing.T) {
 	for name, busy := range map[string]bool{"idle": false, "sending": true} {
 		t.Run(name, func(t *testing.T) {
-			on(t, func(s *stage, o *iothub.ClientOptions) {
+			onTCP(t, func(s *stage, o *iothub.ClientOptions) {
 				o.KeepAlive = 40 * time.Second
 				s.net.Plan = func(n int) simnet.Plan {
 					if n > 0 {

@@ -26,7 +26,7 @@ func TestTenThousandRenewals(t *testing.T) {
 	var gaps []time.Duration
 	for _, name := range []string{"module", "ll.module"} {
 		t.Run(name, func(t *testing.T) {
-			onLayer(t, name, func(s *stage, o *iothub.ClientOptions) {
+			onLayer(t, name, nil, func(s *stage, o *iothub.ClientOptions) {
 				o.TokenLifetime = 5 * time.Second
 				d := simnet.Direction{Latency: 20 * time.Millisecond}
 				s.net.Plan = func(n int) simnet.Plan { return simnet.Plan{DialDelay: 40 * time.Millisecond, Up: d, Down: d} }
@@ -77,7 +77,7 @@ func TestTenThousandRenewals(t *testing.T) {
 // the client says: the client comes back every time.
 func TestThousandReconnects(t *testing.T) {
 	const drops = 1000
-	onLayer(t, "module", func(s *stage, o *iothub.ClientOptions) {
+	onLayer(t, "module", nil, func(s *stage, o *iothub.ClientOptions) {
 		o.Retry = &iothub.RetryPolicy{Strategy: iothub.RetryInterval, InitialDelay: time.Second}
 		s.net.Plan = func(n int) simnet.Plan {
 			if n >= drops {
@@ -169,7 +169,7 @@ func TestCloseInsideEveryCallback(t *testing.T) {
 // was confirmed meanwhile is called back afterwards.
 func TestSlowHandlerStarvesNothing(t *testing.T) {
 	for _, name := range []string{"device", "module"} { // an ll client's callbacks are its own loop
-		onLayer(t, name, nil, func(s *stage) {
+		onLayer(t, name, nil, nil, func(s *stage) {
 			s.onMethod("slow", func(*iothub.MethodRequest) *iothub.MethodResponse {
 				<-time.After(time.Hour)
 				return &iothub.MethodResponse{Status: 200}

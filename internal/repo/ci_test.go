@@ -69,6 +69,7 @@ func TestCIDoesWhatItSays(t *testing.T) {
 		"static binary":         `CGO_ENABLED=0 go build .*\./cmd/iothub`,
 		"the benchmarks module": `(?s)cd bench\n.*go vet \./\.\.\.\n.*go build \./\.\.\.\n.*go test \./\.\.\.\n.*go run \./telemetry`,
 		"examples":              `go run "\./examples/\$name"`,
+		"the otel module":       `(?s)cd otel\n.*go vet \./\.\.\.\n.*STATICCHECK" \./\.\.\.\n.*go test -race`,
 		"the official SDKs":     `conformance/run\.sh`,
 		"the README's tests":    `go test \./\.\.\.\) go test|'go test \./\.\.\.'\) go test \./\.\.\.`,
 		"the quickstart":        `(?m)^\s*go run \./cmd/iothub quickstart$`,

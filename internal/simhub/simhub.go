@@ -41,6 +41,7 @@ type Hub struct {
 	mu       sync.Mutex
 	sessions int
 	live     map[int]net.Conn
+	drops    map[int]func() error // how to end each at once
 	received []Received
 	connects []mqtt.ConnectPacket
 	subs     map[int]map[string]byte // by connection: filter → granted QoS
@@ -57,31 +58,35 @@ func (h *Hub) Serve(l net.Listener) {
 		if err != nil {
 			return
 		}
-		h.mu.Lock()
-		n := h.sessions
-		h.sessions++
-		if h.live == nil {
-			h.live = map[int]net.Conn{}
-		}
-		h.live[n] = c
-		h.mu.Unlock()
-		h.wg.Go(func() {
-			h.serve(n, c)
-			c.Close()
-			h.mu.Lock()
-			delete(h.live, n)
-			delete(h.subs, n)
-			h.mu.Unlock()
-		})
+		h.wg.Go(func() { h.session(c, c.Close) })
 	}
+}
+
+// session serves one connection; drop ends it at once.
+func (h *Hub) session(c net.Conn, drop func() error) {
+	h.mu.Lock()
+	n := h.sessions
+	h.sessions++
+	if h.live == nil {
+		h.live, h.drops = map[int]net.Conn{}, map[int]func() error{}
+	}
+	h.live[n], h.drops[n] = c, drop
+	h.mu.Unlock()
+	h.serve(n, c)
+	drop()
+	h.mu.Lock()
+	delete(h.live, n)
+	delete(h.drops, n)
+	delete(h.subs, n)
+	h.mu.Unlock()
 }
 
 // Drop closes every connection.
 func (h *Hub) Drop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range h.live {
-		c.Close()
+	for _, drop := range h.drops {
+		drop()
 	}
 }
 
