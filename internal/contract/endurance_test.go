@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/simhub"
 	"github.com/iothub-go/iothub/internal/simnet"
 	"github.com/iothub-go/iothub/internal/wire/topic"
 )
@@ -194,4 +195,24 @@ func TestSlowHandlerStarvesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A hub that answers pings but acknowledges nothing, as one that throttles
+// does, is left after two minutes, and the message sent again on a new link.
+func TestWithheldAcknowledgements(t *testing.T) {
+	on(t, func(s *stage, o *iothub.ClientOptions) {
+		s.hub.Ack = func(r *simhub.Received) bool { return r.Session > 0 }
+	}, func(s *stage) {
+		var l ledger
+		s.send(msg("m"), l.confirm("m"))
+		advance(119 * time.Second)
+		if s.net.Dials() != 1 {
+			t.Errorf("left after less than two minutes: %d dials", s.net.Dials())
+		}
+		advance(2 * time.Second)
+		l.want(s, "m", iothub.ConfirmOK)
+		if st := s.stats(); st.Resent != 1 || st.Reconnects != 1 {
+			s.Errorf("stats: %+v", st)
+		}
+	})
 }

@@ -131,6 +131,13 @@ func (c *Client) Open() {
 	c.em.Unlock()
 }
 
+// Params returns what the client is made of, as of the last SetCredential.
+func (c *Client) Params() *transport.Params {
+	c.em.Lock()
+	defer c.em.Unlock()
+	return c.setup.Params
+}
+
 // Stats returns the counters.
 func (c *Client) Stats() iothub.Stats {
 	c.em.Lock()

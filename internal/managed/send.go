@@ -104,11 +104,14 @@ func (c *Client) sendWait(ctx context.Context, m *iothub.Message, confirm iothub
 
 // SendEventBatch sends messages in order and waits for all of them.
 func (c *Client) SendEventBatch(ctx context.Context, msgs []*iothub.Message) error {
+	c.em.Lock()
+	encoder := c.setup.Encoder
+	c.em.Unlock()
 	var scratch []byte
 	for i, m := range msgs {
 		err := m.Validate()
 		if err == nil { // what only the protocol knows, such as the size in its packet
-			scratch, err = c.setup.Encoder.AppendMessage(scratch[:0], m)
+			scratch, err = encoder.AppendMessage(scratch[:0], m)
 		}
 		if err != nil {
 			return fmt.Errorf("message %d of %d: %w", i, len(msgs), err)

@@ -92,6 +92,7 @@ func build(cs *iothub.ConnectionString, o *iothub.ClientOptions) (*transport.Set
 			return nil, &iothub.Error{Op: "connect", Kind: iothub.KindUnauthorized, Retryable: true, Err: iothub.ErrNoCredential}
 		}
 	}
+	st.Params = p
 	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(cs, o) }
 	return st, nil
 }

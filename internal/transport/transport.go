@@ -33,6 +33,8 @@ type Setup struct {
 
 	// The rest is package setup's doing.
 
+	// Params is what the setup was made of.
+	Params *Params
 	// Credential is what Authenticate and Dial present, nil when there is
 	// none yet.
 	Credential *iothub.Credential

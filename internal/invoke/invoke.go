@@ -1,0 +1,212 @@
+// Package invoke calls direct methods on behalf of a module, over HTTPS: an
+// IoT Edge hub, or a local one, offers that to modules (MQTT has no word for
+// it).
+package invoke
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/transport"
+)
+
+const (
+	apiVersion = "2021-04-12"
+	// maxAnswer bounds the body of an answer: a method payload and the JSON
+	// around it, escaped.
+	maxAnswer = 1 << 20
+)
+
+// Call is one call of a method.
+type Call struct {
+	DeviceID, ModuleID string // of the target; no module is the device itself
+	Name               string
+	Payload            []byte // JSON, or nil
+	ConnectTimeout     time.Duration
+	ResponseTimeout    time.Duration
+	Port               int // 0 is 443
+}
+
+func (c *Call) validate() error {
+	target := iothub.Identity{DeviceID: c.DeviceID, ModuleID: c.ModuleID}
+	if err := target.Validate(); err != nil {
+		return err
+	}
+	bad := func(format string, args ...any) error {
+		return &iothub.Error{Op: "invoke method", Kind: iothub.KindInvalidArgument, Err: fmt.Errorf(format, args...)}
+	}
+	switch {
+	case c.Name == "" || len(c.Name) > 100:
+		return bad("the method name has %d characters, it can have 1 to 100", len(c.Name))
+	case len(c.Payload) > 0 && !json.Valid(c.Payload):
+		return bad("the payload is not JSON")
+	case len(c.Payload) > iothub.MaxMethodPayload:
+		return bad("the payload has %d bytes, the limit is %d", len(c.Payload), iothub.MaxMethodPayload)
+	case c.ResponseTimeout != 0 && (c.ResponseTimeout < 5*time.Second || c.ResponseTimeout > 300*time.Second):
+		return bad("the response timeout is %v, it can be 5s to 5m", c.ResponseTimeout)
+	case c.ConnectTimeout < 0 || c.ConnectTimeout > 300*time.Second:
+		return bad("the connect timeout is %v, it can be 0 to 5m", c.ConnectTimeout)
+	case c.Port < 0 || c.Port > 65535:
+		return bad("the port is %d, it can be 1 to 65535, 0 is 443", c.Port)
+	}
+	return nil
+}
+
+// Do makes the call as the module that p is for. Each call has a connection of
+// its own: calls are rare, and an idle one would cost more than it saves.
+func Do(ctx context.Context, p *transport.Params, c *Call) (*iothub.MethodResponse, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	req, err := request(ctx, p, c)
+	if err != nil {
+		return nil, err
+	}
+	peer := p.HostName
+	if p.GatewayHostName != "" {
+		peer = p.GatewayHostName
+	}
+	port := "443"
+	if c.Port != 0 {
+		port = strconv.Itoa(c.Port)
+	}
+	d, err := link.NewDialer(link.Host(peer), p.Credential.Certificate(), p.Options, link.Path{Port: port})
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{
+		DialTLSContext:    func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
+		DisableKeepAlives: true,
+	}
+	defer t.CloseIdleConnections()
+	req.URL.Host = net.JoinHostPort(link.Host(peer), port)
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		if _, ok := errors.AsType[*iothub.Error](err); ok {
+			return nil, err
+		}
+		return nil, &iothub.Error{Op: "invoke method", Kind: iothub.KindNetwork, Retryable: true, Err: err}
+	}
+	defer resp.Body.Close()
+	return answer(resp)
+}
+
+func request(ctx context.Context, p *transport.Params, c *Call) (*http.Request, error) {
+	body := map[string]any{"methodName": c.Name, "payload": nil}
+	if len(c.Payload) > 0 {
+		body["payload"] = json.RawMessage(c.Payload)
+	}
+	if c.ResponseTimeout != 0 {
+		body["responseTimeoutInSeconds"] = int(c.ResponseTimeout / time.Second)
+	}
+	if c.ConnectTimeout != 0 {
+		body["connectTimeoutInSeconds"] = int(c.ConnectTimeout / time.Second)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	path := "/twins/" + url.PathEscape(c.DeviceID)
+	if c.ModuleID != "" {
+		path += "/modules/" + url.PathEscape(c.ModuleID)
+	}
+	u := "https://hub" + path + "/methods?api-version=" + apiVersion // Do fills in the host
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	req.Host = ""
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("x-ms-edge-moduleId", p.Identity.String())
+	tok, err := p.Credential.Token(ctx, p.Identity.Resource(link.Host(p.HostName)), time.Now(), p.Options.TokenLifetime)
+	if err != nil {
+		return nil, err
+	}
+	if tok.Value != "" {
+		req.Header.Set("Authorization", tok.Value)
+	}
+	return req, nil
+}
+
+func answer(resp *http.Response) (*iothub.MethodResponse, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil || len(body) > maxAnswer {
+		return nil, &iothub.Error{Op: "invoke method", Kind: iothub.KindProtocol,
+			Err: errors.Join(fmt.Errorf("the answer cannot be read, or has more than %d bytes", maxAnswer), err)}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, refused(resp, body)
+	}
+	var a struct {
+		Status  int             `json:"status"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, &iothub.Error{Op: "invoke method", Kind: iothub.KindProtocol, Err: err}
+	}
+	if string(a.Payload) == "null" {
+		a.Payload = nil
+	}
+	return &iothub.MethodResponse{Status: a.Status, Payload: a.Payload}, nil
+}
+
+// errorCodes are the codes of the names that a method call can end with.
+var errorCodes = map[string]int{
+	"ArgumentInvalid":                     400004,
+	"IotHubFormatError":                   400006,
+	"IotHubUnauthorizedAccess":            401002,
+	"IotHubUnauthorized":                  401003,
+	"IotHubQuotaExceeded":                 403002,
+	"DeviceMaximumInflightMethodExceeded": 403800,
+	"DeviceNotFound":                      404001,
+	"ModuleNotFound":                      404010,
+	"DeviceNotOnline":                     404103,
+	"ThrottlingException":                 429001,
+	"ServerBusy":                          503005,
+	"GatewayTimeout":                      504101,
+}
+
+// refused reads the error body, whichever of the shapes in the field it has.
+func refused(resp *http.Response, body []byte) error {
+	e := &iothub.Error{Op: "invoke method", Kind: iothub.KindOfStatus(resp.StatusCode), Code: resp.StatusCode}
+	var b struct {
+		Message   string `json:"message"`
+		ErrorCode int    `json:"errorCode"`
+	}
+	if json.Unmarshal(body, &b) == nil && b.Message != "" {
+		if strings.HasPrefix(b.Message, "{") { // JSON in a string
+			inner := b
+			if json.Unmarshal([]byte(b.Message), &inner) == nil && inner.Message != "" {
+				b = inner
+			}
+		}
+		e.Err = errors.New(b.Message)
+		if named, ok := strings.CutPrefix(b.Message, "ErrorCode:"); ok && b.ErrorCode == 0 {
+			name, text, _ := strings.Cut(named, ";")
+			b.ErrorCode, e.Err = errorCodes[name], errors.New(text)
+		}
+	}
+	if b.ErrorCode != 0 {
+		e.Code = b.ErrorCode
+		if k := iothub.KindOfStatus(b.ErrorCode); k != iothub.KindUnknown {
+			e.Kind = k
+		}
+	}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = time.Duration(s) * time.Second
+	}
+	e.Retryable = e.Kind.Retryable()
+	return e
+}
