@@ -28,6 +28,7 @@ type hubFlags struct {
 	listen    string
 	devices   []string
 	modules   []string
+	routes    []string
 	mqttPort  int
 	httpsPort int
 	hostnames []string
@@ -73,6 +74,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringVar(&f.listen, "listen", "127.0.0.1", "IP address to listen on; 0.0.0.0 is all, give --hostname with it")
 	flags.StringArrayVar(&f.devices, "device", nil, "create this device unless it exists, and print its connection string; repeatable")
 	flags.StringArrayVar(&f.modules, "module", nil, "the same for a module, as DEVICE/MODULE; repeatable")
+	flags.StringArrayVar(&f.routes, "route", nil, `send outputs of a device's modules to inputs of others, as IoT Edge does: 'DEVICE FROM /messages/modules/A/outputs/X INTO BrokeredEndpoint("/modules/B/inputs/Y")' or '… INTO $upstream'; repeatable`)
 	flags.IntVar(&f.mqttPort, "mqtt-port", hub.MQTT.Port(), "port for MQTT; 0 is any free one")
 	flags.IntVar(&f.httpsPort, "https-port", hub.HTTPS.Port(), fmt.Sprintf("port for HTTPS; 0 is any free one. Unless given, %d is taken where 443 cannot be", f.fallbackPort))
 	flags.StringArrayVar(&f.hostnames, "hostname", nil, "name or IP address that clients reach the hub by; the first one stands in connection strings; repeatable")
@@ -115,13 +117,21 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 			return nil, usage(cmd, fmt.Errorf("--module %q does not have the form DEVICE/MODULE", m))
 		}
 	}
+	var routes []hub.Route
+	for _, r := range f.routes {
+		device, text, ok := strings.Cut(r, " ")
+		if !ok {
+			return nil, usage(cmd, fmt.Errorf("--route %q does not have the form 'DEVICE FROM … INTO …'", r))
+		}
+		routes = append(routes, hub.Route{DeviceID: device, Text: text})
+	}
 	names := f.hostnames
 	if !ip.IsUnspecified() {
 		names = append(names[:len(names):len(names)], ip.String())
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
-		Tier: f.tier, Units: f.units, FaultInjection: f.faults,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 	}, nil
 }

@@ -15,6 +15,11 @@ import (
 // answers for its handler.
 const callTimeout = 30 * time.Second
 
+// maxUnsettled bounds the received messages that wait for their handlers; an
+// IoT Hub has at most 50 under way. A hub that sends more loses the link, and
+// sends them again later.
+const maxUnsettled = 8192
+
 // maxCalls bounds the method calls of one link that are remembered so that one
 // that arrives twice is answered once.
 const maxCalls = 1024
@@ -210,6 +215,9 @@ func (m *MQTT) message(in *topic.Inbound, p *mqtt.PublishPacket) *linkError {
 	if in.Kind == topic.InboundInput {
 		msg.InputName = string(in.Name)
 	}
+	if len(m.link.inbound.unsettled) >= maxUnsettled {
+		return protocolError(fmt.Errorf("%d messages wait to be handled", maxUnsettled))
+	}
 	seq := m.deliver(p.PacketID, p.QoS == 0)
 	if m.wanted&feature == 0 {
 		return nil // a subscription of an earlier session: it stays in the hub's queue
@@ -233,6 +241,11 @@ func (m *MQTT) method(in *topic.Inbound, p *mqtt.PublishPacket) {
 	}
 	if len(l.calls) >= maxCalls {
 		maps.DeleteFunc(l.calls, func(_ string, until time.Duration) bool { return until == 0 })
+	}
+	if l.openCalls >= maxCalls {
+		t := topic.AppendMethodResponse(nil, 429, string(rid))
+		m.link.ctl, _ = mqtt.AppendPublish(m.link.ctl, &mqtt.PublishPacket{Topic: t}) // rid came in a topic
+		return
 	}
 	until := m.lastNow.Add(callTimeout).Sub(m.epoch)
 	l.calls[string(rid)] = until
