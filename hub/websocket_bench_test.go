@@ -44,7 +44,7 @@ func BenchmarkWebSocketIdle(b *testing.B) {
 			for i := range b.N {
 				_ = dialPlain(b, s, over, fmt.Sprint("bench", i), config)
 			}
-			b.ReportMetric(float64(heap()-before)/float64(b.N), "B/conn")
+			b.ReportMetric(float64(int64(heap())-int64(before))/float64(b.N), "B/conn")
 		})
 	}
 }

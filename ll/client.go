@@ -158,7 +158,8 @@ func (c *client) sendEventAsync(msg *iothub.Message, confirm iothub.ConfirmFunc)
 		return err
 	}
 	defer c.leave()
-	err := c.out.Add(time.Now(), msg, confirm, c.setup.Options.MessageTimeout, false)
+	timeout := c.setup.Options.MessageTimeout
+	err := c.out.Add(transport.SendTime(msg, timeout), msg, confirm, timeout, false)
 	if err == nil && c.out.Staged() == 1 {
 		c.notify()
 	}

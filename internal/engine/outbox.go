@@ -41,7 +41,7 @@ type chunk struct{ mem []byte }
 // an idle client holds little and a busy one writes big.
 const (
 	minChunk = 1 << 10
-	maxChunk = 64 << 10
+	maxChunk = 128 << 10
 )
 
 // Outbox accepts messages on the sender's side: it validates and encodes them
@@ -68,7 +68,8 @@ func NewOutbox(enc Encoder, epoch time.Time, maxMessages, maxBytes int) *Outbox 
 
 // Add copies m, encoded and thereby validated, and stages it. timeout is the
 // client's message timeout, 0 for none. An error means that nothing was kept and confirm will not run.
-// direct marks confirm as this library's own; see Event.
+// direct marks confirm as this library's own; see Event. now may be zero for a
+// message that does not time out.
 func (o *Outbox) Add(now time.Time, m *iothub.Message, confirm iothub.ConfirmFunc, timeout time.Duration, direct bool) error {
 	if m == nil || len(m.Payload) > iothub.MaxMessageSize {
 		return m.Validate() // before any of it is copied

@@ -95,10 +95,7 @@ func (c *Client) SendEventAsync(m *iothub.Message, confirm iothub.ConfirmFunc) e
 }
 
 func (c *Client) send(m *iothub.Message, confirm iothub.ConfirmFunc, direct bool) error {
-	var now time.Time
-	if c.opts.MessageTimeout > 0 || (m != nil && !m.ExpiryTime.IsZero()) {
-		now = time.Now()
-	}
+	now := transport.SendTime(m, c.opts.MessageTimeout)
 	c.mu.Lock()
 	if c.closing {
 		c.mu.Unlock()

@@ -57,6 +57,15 @@ func (s *Setup) Open(ctx context.Context) (net.Conn, engine.Auth, error) {
 	return conn, auth, nil
 }
 
+// SendTime returns the time of a send. It is zero, and nobody has asked the
+// clock, when neither timeout nor m makes use of it.
+func SendTime(m *iothub.Message, timeout time.Duration) time.Time {
+	if timeout > 0 || (m != nil && !m.ExpiryTime.IsZero()) {
+		return time.Now()
+	}
+	return time.Time{}
+}
+
 // Transport is implemented by the public transport packages.
 type Transport interface {
 	iothub.Transport
