@@ -41,9 +41,9 @@ var capabilities = []capability{
 	{"reported properties", true, true, false, true, true, []string{"TestReportedProperties"}},
 	{"desired properties, followed across reconnects and restarts", true, true, false, true, true, []string{"TestDesiredPropertiesAreFollowed"}},
 	{"token renewal without loss or repetition", true, true, false, true, true, []string{"TestTokenRenewal", "TestTenThousandRenewals"}},
-	{"dead links found in a stated time", true, true, false, true, false, []string{"TestDeadLinkIsFound", "TestWithheldAcknowledgements"}},
+	{"dead links found in a stated time", true, true, false, true, true, []string{"TestDeadLinkIsFound", "TestWithheldAcknowledgements"}},
 	{"refusals in words, retry policies", true, true, false, true, true, []string{"TestRefusedConnection", "TestRetryGivesUp"}},
-	{"slow handlers starve nothing", true, true, true, true, false, []string{"TestSlowHandlerStarvesNothing"}},
+	{"slow handlers starve nothing", true, true, true, true, true, []string{"TestSlowHandlerStarvesNothing"}},
 }
 
 const (

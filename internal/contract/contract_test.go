@@ -554,20 +554,14 @@ func TestRetryGivesUp(t *testing.T) {
 func TestDeadLinkIsFound(t *testing.T) {
 	for name, busy := range map[string]bool{"idle": false, "sending": true} {
 		t.Run(name, func(t *testing.T) {
-			onTCP(t, func(s *stage, o *iothub.ClientOptions) {
+			on(t, func(s *stage, o *iothub.ClientOptions) {
 				o.KeepAlive = 40 * time.Second
-				s.net.Plan = func(n int) simnet.Plan {
-					if n > 0 {
-						return simnet.Plan{}
-					}
-					// CONNACK and one PUBACK pass, then nothing more.
-					return simnet.Plan{Down: simnet.Direction{Fault: simnet.Hole, After: 8}}
-				}
 			}, func(s *stage) {
 				var l ledger
 				s.send(msg("passes"), l.confirm("passes"))
 				synctest.Wait()
 				l.want(s, "passes", iothub.ConfirmOK)
+				s.net.BlackHole()
 				limit := 60 * time.Second
 				if busy {
 					limit = 20 * time.Second

@@ -11,6 +11,7 @@ import (
 	"github.com/iothub-go/iothub/internal/simhub"
 	"github.com/iothub-go/iothub/internal/simnet"
 	"github.com/iothub-go/iothub/internal/wire/topic"
+	"github.com/iothub-go/iothub/mqtt"
 )
 
 // Ten thousand tokens are renewed under load: nothing is lost, nothing
@@ -169,8 +170,11 @@ func TestCloseInsideEveryCallback(t *testing.T) {
 // A handler sleeps for an hour: keep-alive and acknowledgements go on, and what
 // was confirmed meanwhile is called back afterwards.
 func TestSlowHandlerStarvesNothing(t *testing.T) {
-	for _, name := range []string{"device", "module"} { // an ll client's callbacks are its own loop
-		onLayer(t, name, nil, nil, func(s *stage) {
+	for _, on := range []struct {
+		layer string // an ll client's callbacks are its own loop
+		mqtt  *mqtt.Options
+	}{{"device", nil}, {"module", nil}, {"device", &mqtt.Options{WebSocket: true}}} {
+		onLayer(t, on.layer, on.mqtt, nil, func(s *stage) {
 			s.onMethod("slow", func(*iothub.MethodRequest) *iothub.MethodResponse {
 				<-time.After(time.Hour)
 				return &iothub.MethodResponse{Status: 200}
