@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintln(stderr, "iothub:", err) // nowhere else to say it
+	// The library's errors begin with its name, which is the command's, too.
+	_, _ = fmt.Fprintln(stderr, "iothub:", strings.TrimPrefix(err.Error(), "iothub: ")) // nowhere else to say it
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
