@@ -91,14 +91,15 @@ type client struct {
 	pieces  [][]byte
 	inbound []byte
 
-	recv   *receiver.Receiver
-	gate   link.Gate
-	pipe   *link.Pipe
-	old    *link.Pipe // the one before; its last write may not have ended
-	ctx    context.Context
-	cancel context.CancelFunc
-	dialed chan dialResult // capacity 1
-	wakeup chan struct{}   // capacity 1
+	recv     *receiver.Receiver
+	finished finished
+	gate     link.Gate
+	pipe     *link.Pipe
+	old      *link.Pipe // the one before; its last write may not have ended
+	ctx      context.Context
+	cancel   context.CancelFunc
+	dialed   chan dialResult // capacity 1
+	wakeup   chan struct{}   // capacity 1
 
 	log      *clientlog.Log // nil for none
 	received time.Time      // of the last message; zero for none
@@ -232,6 +233,7 @@ func (c *client) doWork() (time.Time, error) {
 
 // receive feeds the session what the goroutines have left for it.
 func (c *client) receive(now time.Time) {
+	c.events = c.finished.take(c.events)
 	if c.old != nil && !c.old.Writing() {
 		c.old = nil
 	}
@@ -421,6 +423,8 @@ func (c *client) tearDown() {
 	}
 	c.gate.Close()
 	c.gate.Wait()
+	c.events = c.finished.take(c.events)
+	c.callBack()
 	select {
 	case r := <-c.dialed: // a connection that nobody fetched
 		if r.conn != nil {

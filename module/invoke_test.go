@@ -11,6 +11,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/ll"
 	"github.com/iothub-go/iothub/module"
 )
 
@@ -78,10 +79,49 @@ func TestInvokeMethod(t *testing.T) {
 	if iothub.KindOf(err) != iothub.KindTimeout {
 		t.Errorf("a target that is not connected: %v", err)
 	}
+	invokePolled(t, moduleString, o, port)
 	if _, err := s.CreateDevice(t.Context(), "other"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := caller.InvokeMethod(t.Context(), "other", "", "m", nil, io); iothub.KindOf(err) != iothub.KindUnauthorized {
 		t.Errorf("a target on another device: %v", err)
+	}
+}
+
+// invokePolled makes a call with the poll-driven client, and one that Destroy
+// overtakes.
+func invokePolled(t *testing.T, connectionString string, o *iothub.ClientOptions, port int) {
+	c, err := ll.NewModuleClientFromConnectionString(connectionString, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io := &ll.InvokeOptions{Port: port, ConnectTimeout: 30 * time.Second}
+	var got []string
+	done := func(r *iothub.MethodResponse, err error) {
+		if err != nil {
+			got = append(got, "error")
+			return
+		}
+		got = append(got, string(r.Payload))
+	}
+	if err := c.InvokeMethodAsync("dev1", "", "double", []byte("4"), io, done); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); len(got) == 0 && time.Now().Before(deadline); {
+		next, err := c.DoWork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-c.Wakeup():
+		case <-time.After(time.Until(next)):
+		}
+	}
+	if err := c.InvokeMethodAsync("dev1", "nobody", "m", nil, io, done); err != nil {
+		t.Fatal(err)
+	}
+	c.Destroy()
+	if len(got) != 2 || got[0] != "8" || got[1] != "error" {
+		t.Errorf("calls of the poll-driven client ended %q", got)
 	}
 }
