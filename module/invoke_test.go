@@ -107,10 +107,13 @@ func invokePolled(t *testing.T, connectionString string, o *iothub.ClientOptions
 	if err := c.InvokeMethodAsync("dev1", "", "double", []byte("4"), io, done); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); len(got) == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		next, err := c.DoWork()
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(got) > 0 {
+			break
 		}
 		select {
 		case <-c.Wakeup():
