@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Disposition is what a handler decides about a received message.
@@ -113,6 +114,19 @@ type MethodResponse struct {
 	Status int
 	// Payload is a JSON value of at most MaxMethodPayload bytes, or nil.
 	Payload []byte
+}
+
+// InvokeOptions says how long a method call may take. The zero value, or nil,
+// is the hub's default.
+type InvokeOptions struct {
+	// ConnectTimeout is how long the hub waits for the target to connect,
+	// up to 5 minutes; 0 is not at all.
+	ConnectTimeout time.Duration
+	// ResponseTimeout is how long the hub waits for the answer, 5 s to 5
+	// minutes; 0 is 30 s.
+	ResponseTimeout time.Duration
+	// Port is that of the hub's HTTPS endpoint; 0 is 443.
+	Port int
 }
 
 // MethodHandler handles calls of a direct method, one at a time where

@@ -1,6 +1,7 @@
 package ll
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -10,18 +11,8 @@ import (
 	"github.com/iothub-go/iothub/internal/invoke"
 )
 
-// InvokeOptions says how long a method call may take. The zero value, or nil,
-// is the hub's default.
-type InvokeOptions struct {
-	// ConnectTimeout is how long the hub waits for the target to connect,
-	// up to 5 minutes; 0 is not at all.
-	ConnectTimeout time.Duration
-	// ResponseTimeout is how long the hub waits for the answer, 5 s to 5
-	// minutes; 0 is 30 s.
-	ResponseTimeout time.Duration
-	// Port is that of the hub's HTTPS endpoint; 0 is 443.
-	Port int
-}
+// InvokeOptions says how long a method call may take.
+type InvokeOptions = iothub.InvokeOptions
 
 // InvokeMethodAsync calls a direct method of a device, or of a module when
 // moduleID is not empty, over HTTPS: see InvokeMethod of package module for
@@ -29,11 +20,7 @@ type InvokeOptions struct {
 // inside DoWork or Destroy, with the answer or the error. payload is a JSON
 // value or nil; o may be nil.
 func (c *ModuleClient) InvokeMethodAsync(deviceID, moduleID, name string, payload []byte, o *InvokeOptions, done func(*iothub.MethodResponse, error)) error {
-	call := &invoke.Call{DeviceID: deviceID, ModuleID: moduleID, Name: name, Payload: append([]byte(nil), payload...)}
-	if o != nil {
-		call.ConnectTimeout, call.ResponseTimeout, call.Port = o.ConnectTimeout, o.ResponseTimeout, o.Port
-	}
-	return c.c.invoke(call, done)
+	return c.c.invoke(invoke.NewCall(deviceID, moduleID, name, bytes.Clone(payload), o), done)
 }
 
 // finished is what goroutines have done for a client whose callbacks run in

@@ -187,13 +187,12 @@ type quickstartRun struct {
 	moved     chan struct{}   // an event was answered
 	elapsed   time.Duration   // first send to last confirmation
 
-	mu       sync.Mutex
-	failure  error // of the first event that was not confirmed OK
-	trouble  error // the last trouble with the connection
-	readOnce int
-	lost     int
-	doubled  int
-	wrong    int
+	mu      sync.Mutex
+	failure error // of the first event that was not confirmed OK
+	trouble error // the last trouble with the connection
+	lost    int
+	doubled int
+	wrong   int
 }
 
 func newQuickstartRun(o quickstartOptions, progress io.Writer) *quickstartRun {
@@ -342,11 +341,9 @@ func (r *quickstartRun) readBack(ctx context.Context, s *hub.Server) error {
 		found[i]++
 	}
 	for _, n := range found {
-		switch {
-		case n == 0:
+		if n == 0 {
 			r.lost++
-		default:
-			r.readOnce++
+		} else {
 			r.doubled += n - 1
 		}
 	}

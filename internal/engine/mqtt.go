@@ -60,10 +60,9 @@ type mqttLink struct {
 	closing   bool // DISCONNECT was queued: nothing more is written
 	paused    bool // publish nothing: the link is about to be replaced
 
-	in       []byte // the beginning of a packet whose rest has not arrived
-	ctl      []byte // control packets, which go between publishes
-	out      [][]byte
-	outBytes int
+	in  []byte // the beginning of a packet whose rest has not arrived
+	ctl []byte // control packets, which go between publishes
+	out [][]byte
 
 	started   time.Time // CONNECT queued
 	lastWrite time.Time
@@ -378,7 +377,6 @@ func (m *MQTT) assignID(e *Entry) (ok bool) {
 // queue appends p to what is to be written, in one piece with what is before
 // it in memory where possible.
 func (m *MQTT) queue(p []byte) {
-	m.link.outBytes += len(p)
 	if n := len(m.link.out); n > 0 {
 		last := m.link.out[n-1]
 		// Adjacent in the same chunk: cap tells, since every packet is a
@@ -396,7 +394,6 @@ func (m *MQTT) Wrote(now time.Time, n int) {
 	if n > 0 {
 		m.link.lastWrite = now
 	}
-	m.link.outBytes -= n
 	i := 0
 	for n > 0 && i < len(m.link.out) {
 		if n < len(m.link.out[i]) {

@@ -62,10 +62,6 @@ func (m *MQTT) Unfollow() {
 	m.Unsubscribe(FeatureDesired)
 }
 
-// TwinState returns what is known as of the last change that was delivered.
-// It is the caller's to read until the next call on the engine.
-func (m *MQTT) TwinState() TwinState { return m.follow.state }
-
 // readTwin asks for the twin, unless that is already under way. It is sent
 // when the subscriptions are granted, so nothing falls between.
 func (m *MQTT) readTwin(now time.Time) {

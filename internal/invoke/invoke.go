@@ -34,9 +34,16 @@ type Call struct {
 	DeviceID, ModuleID string // of the target; no module is the device itself
 	Name               string
 	Payload            []byte // JSON, or nil
-	ConnectTimeout     time.Duration
-	ResponseTimeout    time.Duration
-	Port               int // 0 is 443
+	iothub.InvokeOptions
+}
+
+// NewCall returns a call with o, which may be nil.
+func NewCall(deviceID, moduleID, name string, payload []byte, o *iothub.InvokeOptions) *Call {
+	c := &Call{DeviceID: deviceID, ModuleID: moduleID, Name: name, Payload: payload}
+	if o != nil {
+		c.InvokeOptions = *o
+	}
+	return c
 }
 
 func (c *Call) validate() error {
