@@ -234,7 +234,16 @@ func FuzzParse(f *testing.F) {
 		if token.Covers("host.nobody.has."+token.Host(), "d", "m") {
 			t.Error("covers another host")
 		}
-		again, err := sas.Parse(sas.Sign(token.Resource, []byte("k"), token.Expiry, token.Policy))
+		signed := sas.Sign(token.Resource, []byte("k"), token.Expiry, token.Policy)
+		again, err := sas.Parse(signed)
+		if len(signed) > sas.MaxLength {
+			// Escaping makes up to three bytes of one, so the longest tokens that
+			// are read cannot all be written again within the limit.
+			if err != sas.ErrTooLong {
+				t.Errorf("%d bytes: %v", len(signed), err)
+			}
+			return
+		}
 		if err != nil || again.Resource != token.Resource || again.Policy != token.Policy || !again.Expiry.Equal(token.Expiry) {
 			t.Errorf("signed again: %v, %v", again, err)
 		}
