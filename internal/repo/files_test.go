@@ -27,6 +27,8 @@ func files(t *testing.T, want func(path string) bool) []string {
 			return err
 		case d.IsDir() && slices.Contains(skipped, d.Name()):
 			return filepath.SkipDir
+		case d.Name() == ".git": // a file in a linked working tree
+			return nil
 		}
 		if rel, err := filepath.Rel(root, path); err == nil && d.Type().IsRegular() && want(rel) {
 			found = append(found, filepath.ToSlash(rel))
