@@ -193,8 +193,12 @@ func KindOfStatus(code int) Kind {
 	switch code {
 	case 400027, 409002:
 		return KindDuplicateIdentity
-	case 403004, 403006, 403800: // queue depth, uploads and method calls under way
+	case 403003, 403004, 403006, 403800: // imports, queue depth, uploads and method calls under way
 		return KindThrottled
+	case 401001: // no such hub; it comes with status 404
+		return KindNotFound
+	case 413002, 413003, 413101: // too many devices, modules, configurations: no size
+		return KindForbidden
 	case 403002:
 		return KindQuotaExceeded
 	case 403012:

@@ -14,11 +14,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/rest"
 	"github.com/iothub-go/iothub/internal/transport"
 )
 
@@ -154,7 +154,7 @@ func answer(resp *http.Response) (*iothub.MethodResponse, error) {
 			Err: errors.Join(fmt.Errorf("the answer cannot be read, or has more than %d bytes", maxAnswer), err)}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, refused(resp, body)
+		return nil, rest.Refused("invoke method", resp, body)
 	}
 	var a struct {
 		Status  int             `json:"status"`
@@ -167,53 +167,4 @@ func answer(resp *http.Response) (*iothub.MethodResponse, error) {
 		a.Payload = nil
 	}
 	return &iothub.MethodResponse{Status: a.Status, Payload: a.Payload}, nil
-}
-
-// errorCodes are the codes of the names that a method call can end with.
-var errorCodes = map[string]int{
-	"ArgumentInvalid":                     400004,
-	"IotHubFormatError":                   400006,
-	"IotHubUnauthorizedAccess":            401002,
-	"IotHubUnauthorized":                  401003,
-	"IotHubQuotaExceeded":                 403002,
-	"DeviceMaximumInflightMethodExceeded": 403800,
-	"DeviceNotFound":                      404001,
-	"ModuleNotFound":                      404010,
-	"DeviceNotOnline":                     404103,
-	"ThrottlingException":                 429001,
-	"ServerBusy":                          503005,
-	"GatewayTimeout":                      504101,
-}
-
-// refused reads the error body, whichever of the shapes in the field it has.
-func refused(resp *http.Response, body []byte) error {
-	e := &iothub.Error{Op: "invoke method", Kind: iothub.KindOfStatus(resp.StatusCode), Code: resp.StatusCode}
-	var b struct {
-		Message   string `json:"message"`
-		ErrorCode int    `json:"errorCode"`
-	}
-	if json.Unmarshal(body, &b) == nil && b.Message != "" {
-		if strings.HasPrefix(b.Message, "{") { // JSON in a string
-			inner := b
-			if json.Unmarshal([]byte(b.Message), &inner) == nil && inner.Message != "" {
-				b = inner
-			}
-		}
-		e.Err = errors.New(b.Message)
-		if named, ok := strings.CutPrefix(b.Message, "ErrorCode:"); ok && b.ErrorCode == 0 {
-			name, text, _ := strings.Cut(named, ";")
-			b.ErrorCode, e.Err = errorCodes[name], errors.New(text)
-		}
-	}
-	if b.ErrorCode != 0 {
-		e.Code = b.ErrorCode
-		if k := iothub.KindOfStatus(b.ErrorCode); k != iothub.KindUnknown {
-			e.Kind = k
-		}
-	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.RetryAfter = time.Duration(s) * time.Second
-	}
-	e.Retryable = e.Kind.Retryable()
-	return e
 }

@@ -71,10 +71,10 @@ func in(p string, trees ...string) bool {
 // Who is who.
 var (
 	clientTrees = []string{"", "device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp",
-		"internal/clientlog", "internal/engine", "internal/link", "internal/managed", "internal/receiver", "internal/setup",
+		"internal/clientlog", "internal/engine", "internal/link", "internal/managed", "internal/receiver", "internal/rest", "internal/setup",
 		"internal/transport", "internal/wire"}
 	// What is the clients' own and no business of the hub's.
-	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp",
+	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp", "service",
 		"internal/clientlog", "internal/managed", "internal/link", "internal/setup", "internal/transport"}
 	// What no device program may be linked with.
 	foreign = []string{"nats", "amqp", "paho", "qpid", "cobra", "gorilla/websocket"}
@@ -107,6 +107,11 @@ var rules = []rule{
 	{"the hub imports no client",
 		func(p string) bool { return in(p, "hub", "hubtest") },
 		func(_ map[string]*pkg, dep string) bool { return in(dep, clientOnly...) }},
+	{"the service client is linked with no device client and no hub",
+		func(p string) bool { return in(p, "service") },
+		func(_ map[string]*pkg, dep string) bool {
+			return in(dep, "device", "module", "ll", "mqtt", "provisioning", "hub", "hubtest", "cmd", "internal/engine", "internal/managed")
+		}},
 	{"protocol heads do not touch the store",
 		func(p string) bool {
 			return in(p, "hub/internal") && strings.HasSuffix(firstBelow(p, "hub/internal"), "front")

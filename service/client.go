@@ -1,0 +1,160 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/rest"
+)
+
+// apiVersion is that of the requests; only the regeneration of keys needs a newer
+// one.
+const apiVersion = "2021-04-12"
+
+// Client is a back end's access to one IoT Hub. It is safe for use by many
+// goroutines. It opens connections when they are needed.
+type Client struct {
+	host string // with the port of HTTPS where that is not 443
+	name string // without it
+	opts *ClientOptions
+	auth *authorizer
+	cs   *iothub.ConnectionString // nil with a token source
+	rest *rest.Client
+}
+
+// NewClientFromConnectionString returns a client for the hub of a service
+// connection string: HostName=…;SharedAccessKeyName=…;SharedAccessKey=…. It does
+// no I/O.
+func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*Client, error) {
+	cs, err := iothub.ParseConnectionString(connectionString)
+	if err != nil {
+		return nil, err
+	}
+	if cs.DeviceID != "" || cs.Credential() == nil {
+		return nil, &iothub.Error{Op: "connection string", Kind: iothub.KindInvalidArgument,
+			Err: errors.New("it is that of a device; a back end needs one with SharedAccessKeyName")}
+	}
+	c, err := newClient(cs.HostName, cs.Credential(), nil, o)
+	if err != nil {
+		return nil, err
+	}
+	c.cs = cs
+	return c, nil
+}
+
+// NewClient returns a client for the hub at hostName that authenticates with
+// tokens of Microsoft Entra ID. It does no I/O. Events cannot be read with such
+// tokens: IoT Hub takes only signatures there.
+func NewClient(hostName string, source TokenSource, o *ClientOptions) (*Client, error) {
+	if source == nil {
+		return nil, invalid("options", "there is no token source")
+	}
+	if hostName == "" || strings.ContainsAny(hostName, "/ ;") {
+		return nil, invalid("options", "%q is no host name: no scheme, path or space", hostName)
+	}
+	return newClient(hostName, nil, source, o)
+}
+
+func newClient(host string, cred *iothub.Credential, source TokenSource, o *ClientOptions) (*Client, error) {
+	opts, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	name, port := link.SplitHost(host)
+	name = strings.Trim(name, "[]")
+	if port == "" {
+		port = "443"
+	}
+	c := &Client{host: host, name: name, opts: opts, auth: newAuthorizer(name, opts.TokenLifetime, cred, source)}
+	transport := opts.HTTPTransport
+	if transport == nil {
+		d, err := link.NewDialer(name, nil, opts.link(), link.Path{Port: port})
+		if err != nil {
+			return nil, err
+		}
+		transport = &http.Transport{
+			DialTLSContext:      func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
+			MaxIdleConnsPerHost: 16,
+			IdleConnTimeout:     90 * time.Second,
+		}
+	}
+	c.rest = rest.New(rest.Config{
+		Host: host, APIVersion: apiVersion, UserAgent: opts.userAgent(), Authorize: c.auth.header,
+		Transport: transport, Timeout: opts.RequestTimeout, Retry: *opts.Retry, Logger: opts.Logger,
+	})
+	return c, nil
+}
+
+// HostName returns the host name of the hub, as the connection string has it.
+func (c *Client) HostName() string { return c.host }
+
+// Close refuses new calls with iothub.ErrClosed, waits for those under way and
+// closes the connections. When ctx ends, what is still under way is broken off;
+// it is open then whether the hub has done it.
+func (c *Client) Close(ctx context.Context) error {
+	return c.rest.Close(ctx)
+}
+
+// String names the hub, without secrets.
+func (c *Client) String() string { return "service.Client(" + c.host + ")" }
+
+// ETag is a version of an entity: what the hub gave with it, without quotes.
+type ETag string
+
+// AnyETag is the condition that holds for every version.
+const AnyETag ETag = rest.AnyETag
+
+var errNoBody = errors.New("the answer is empty")
+
+// needETag refuses what would replace or delete a version that the caller has not
+// thought of.
+func needETag(op string, e ETag) error {
+	if e == "" {
+		return invalid(op, "there is no ETag: give that of the version that was read, or service.AnyETag for whatever there is")
+	}
+	return nil
+}
+
+// identityPath returns the path of a device or module below what begins it.
+func identityPath(op, first, deviceID, moduleID string, rest ...string) ([]string, error) {
+	id := iothub.Identity{DeviceID: deviceID, ModuleID: moduleID}
+	if err := id.Validate(); err != nil {
+		return nil, &iothub.Error{Op: op, Kind: iothub.KindInvalidArgument, Err: errors.Unwrap(err)}
+	}
+	path := []string{first, deviceID}
+	if moduleID != "" {
+		path = append(path, "modules", moduleID)
+	}
+	return append(path, rest...), nil
+}
+
+// Time is a time as IoT Hub writes it: with or without fractions and zone, which
+// is then UTC. The zero time is "never".
+type Time struct{ time.Time }
+
+// timeLayouts are the forms in the field.
+var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05Z07:00"}
+
+// UnmarshalJSON reads a time in any of the forms in the field; null and "" are
+// the zero time.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	text := strings.Trim(string(b), `"`)
+	if text == "" || text == "null" {
+		t.Time = time.Time{}
+		return nil
+	}
+	for _, layout := range timeLayouts {
+		if v, err := time.Parse(layout, text); err == nil {
+			t.Time = v.UTC()
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no time", text)
+}

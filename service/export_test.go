@@ -1,0 +1,6 @@
+package service
+
+import "net/http"
+
+// TransportOf returns what sends the requests of c.
+func TransportOf(c *Client) http.RoundTripper { return c.rest.Transport }
