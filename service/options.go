@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/iothub-go/iothub"
@@ -128,8 +127,6 @@ func badOption(format string, args ...any) error { return invalid("options", for
 func (o *ClientOptions) link() *iothub.ClientOptions {
 	return &iothub.ClientOptions{TLS: o.TLS, Dial: o.Dial, Proxy: o.Proxy, ConnectTimeout: o.ConnectTimeout, Logger: o.Logger}
 }
-
-func (o *ClientOptions) amqpPort() string { return strconv.Itoa(o.AMQPPort) }
 
 func (o *ClientOptions) userAgent() string {
 	const name = "iothub-go-service"
