@@ -45,28 +45,38 @@ const (
 	CodeArgumentNull               = 400005
 	CodeIotHubFormatError          = 400006
 	CodeConnectionForcefullyClosed = 400027
+	CodeBlobContainerValidation    = 400008
 	CodeFaultInjection             = 400029
 	CodeCannotRegisterModule       = 400301
+	CodeInvalidConfigContent       = 400401
+	CodeImmutableConfigContent     = 400403
+	CodeInvalidTargetCondition     = 400404
+	CodeInvalidMetricsQuery        = 400405
 	CodeUnauthorizedAccess         = 401002
 	CodeUnauthorized               = 401003
 	CodeSystemModuleModify         = 401100
 	CodeQueueDepthExceeded         = 403004
+	CodeJobQuotaExceeded           = 403003
 	CodeInvalidExpiry              = 403009
 	CodeQuotaExceeded              = 403002
 	CodeDeviceDisabled             = 403012
 	CodeMaximumInflightMethods     = 403800
 	CodeGenericNotFound            = 404000
 	CodeDeviceNotFound             = 404001
+	CodeJobNotFound                = 404002
 	CodeModuleNotFound             = 404010
 	CodeDeviceNotOnline            = 404103
+	CodeConfigurationNotFound      = 404301
 	CodeMethodNotAllowed           = 405000
 	CodeDeviceAlreadyExists        = 409001
 	CodeModuleAlreadyExists        = 409301
+	CodeConfigurationAlreadyExists = 409401
 	CodePreconditionFailed         = 412001
 	CodeMessageLockLost            = 412002
 	CodeMessageTooLarge            = 413001
 	CodeTooManyDevices             = 413002
 	CodeTooManyModules             = 413003
+	CodeConfigurationCountLimit    = 413101
 	CodeThrottling                 = 429001
 	CodeThrottleBacklog            = 429002
 	CodeServerError                = 500001
@@ -78,6 +88,16 @@ const (
 )
 
 var codeNames = map[int]string{
+	CodeBlobContainerValidation:    "BlobContainerValidationError",
+	CodeInvalidConfigContent:       "InvalidConfigurationContent",
+	CodeImmutableConfigContent:     "ImmutableConfigurationContent",
+	CodeInvalidTargetCondition:     "InvalidConfigurationTargetCondition",
+	CodeInvalidMetricsQuery:        "InvalidConfigurationMetricsQuery",
+	CodeJobQuotaExceeded:           "JobQuotaExceeded",
+	CodeJobNotFound:                "JobNotFound",
+	CodeConfigurationNotFound:      "ConfigurationNotFound",
+	CodeConfigurationAlreadyExists: "ConfigurationAlreadyExists",
+	CodeConfigurationCountLimit:    "ConfigurationCountLimitExceeded",
 	CodeInvalidProtocolVersion:     "InvalidProtocolVersion",
 	CodeGenericBadRequest:          "GenericBadRequest",
 	CodeArgumentInvalid:            "ArgumentInvalid",

@@ -86,6 +86,19 @@ type X509Thumbprint struct {
 // Capabilities marks IoT Edge devices.
 type Capabilities struct {
 	IoTEdge bool `json:"iotEdge"`
+
+	given bool // by a client: an update that says false means it
+}
+
+// UnmarshalJSON notes that a client has said it, whatever it said.
+func (c *Capabilities) UnmarshalJSON(data []byte) error {
+	type plain Capabilities
+	var p plain
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	*c = Capabilities{IoTEdge: p.IoTEdge, given: string(data) != "null"}
+	return nil
 }
 
 // NullString is a text that is null in JSON when it is empty.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 )
 
 // CreateModule registers a module of a device; see [Hub.CreateDevice] for what is
@@ -107,7 +108,7 @@ func (h *Hub) DeleteModule(ctx context.Context, deviceID, moduleID, etag string)
 		if i < 0 {
 			return moduleNotFound(deviceID, moduleID)
 		}
-		if doc.IoTEdge && (moduleID == "$edgeAgent" || moduleID == "$edgeHub") {
+		if doc.IoTEdge && slices.Contains(systemModules, moduleID) {
 			return NewError(CodeSystemModuleModify, "%s is a system module of the IoT Edge device %s", moduleID, deviceID)
 		}
 		if !etagMatches(etag, doc.Modules[i].Version) {

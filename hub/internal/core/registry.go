@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 )
 
 const (
@@ -11,7 +13,28 @@ const (
 	// maxConflicts bounds how often a write is tried again when another node, or
 	// another request, was faster.
 	maxConflicts = 16
+
+	edgeScopePrefix = "ms-azure-iot-edge://"
+	maxParents      = 1 // of a device, as IoT Hub has it
 )
+
+// systemModules are those that every IoT Edge device has.
+var systemModules = []string{edgeAgent, "$edgeHub"}
+
+const edgeAgent = "$edgeAgent"
+
+// validateScopes checks what a client says about the parents of a device.
+func validateScopes(d *Device) error {
+	if len(d.ParentScopes) > maxParents {
+		return NewError(CodeArgumentInvalid, "parentScopes has %d entries, the limit is %d", len(d.ParentScopes), maxParents)
+	}
+	for _, scope := range append([]string{d.DeviceScope}, d.ParentScopes...) {
+		if scope != "" && !strings.HasPrefix(scope, edgeScopePrefix) {
+			return NewError(CodeArgumentInvalid, "a scope is %.200q; it has to begin with %s, as the deviceScope of the parent does", scope, edgeScopePrefix)
+		}
+	}
+	return nil
+}
 
 // CreateDevice registers a device. What is missing is filled in: status enabled,
 // authentication sas with two generated keys. Errors are *Error: 409001 when it
@@ -29,6 +52,9 @@ func (h *Hub) CreateDevice(ctx context.Context, d Device) (Device, error) {
 		return Device{}, err
 	}
 	if err := validateReason(d.StatusReason); err != nil {
+		return Device{}, err
+	}
+	if err := validateScopes(&d); err != nil {
 		return Device{}, err
 	}
 	h.mu.RLock()
@@ -70,9 +96,12 @@ func (h *Hub) viewOf(doc *deviceDoc) Device {
 }
 
 // setScopes gives an edge device its own scope and system modules, and takes the
-// parent's scope that the client names.
+// parent's scope that the client names. An edge device keeps the parent that an
+// update does not mention.
 func (h *Hub) setScopes(doc *deviceDoc, d Device) {
-	doc.ParentScopes = d.ParentScopes
+	if !doc.IoTEdge || d.ParentScopes != nil {
+		doc.ParentScopes = d.ParentScopes
+	}
 	if !doc.IoTEdge {
 		doc.Scope = d.DeviceScope
 		if doc.ParentScopes == nil && doc.Scope != "" {
@@ -80,14 +109,21 @@ func (h *Hub) setScopes(doc *deviceDoc, d Device) {
 		}
 		return
 	}
-	doc.Scope = "ms-azure-iot-edge://" + doc.ID + "-" + doc.GenerationID
-	for _, id := range []string{"$edgeAgent", "$edgeHub"} {
+	doc.Scope = edgeScopePrefix + doc.ID + "-" + doc.GenerationID
+	for _, id := range systemModules {
 		if doc.module(id) == nil {
 			m := moduleDoc{ID: id, ManagedBy: "iotEdge", Auth: generatedKeys()}
 			m.GenerationID, m.Version = h.generation()
 			doc.Modules = append(doc.Modules, m)
 		}
 	}
+}
+
+// leaveEdge makes an edge device a plain one, which has neither a scope of its
+// own nor system modules.
+func (d *deviceDoc) leaveEdge() {
+	d.IoTEdge, d.Scope, d.ParentScopes = false, "", nil
+	d.Modules = slices.DeleteFunc(d.Modules, func(m moduleDoc) bool { return slices.Contains(systemModules, m.ID) })
 }
 
 // GetDevice returns a device; 404001 when there is none.
@@ -135,6 +171,9 @@ func (h *Hub) UpdateDevice(ctx context.Context, d Device, etag string) (Device, 
 		if err := validateReason(d.StatusReason); err != nil {
 			return err
 		}
+		if err := validateScopes(&d); err != nil {
+			return err
+		}
 		if status != doc.Status {
 			doc.StatusTime = h.now().UTC()
 		}
@@ -142,6 +181,9 @@ func (h *Hub) UpdateDevice(ctx context.Context, d Device, etag string) (Device, 
 			doc.StatusReason = d.StatusReason
 		}
 		doc.Auth, doc.Status = auth, status
+		if d.Capabilities.given && !d.Capabilities.IoTEdge && doc.IoTEdge {
+			doc.leaveEdge()
+		}
 		if d.Capabilities.IoTEdge || d.DeviceScope != "" || d.ParentScopes != nil {
 			doc.IoTEdge = doc.IoTEdge || d.Capabilities.IoTEdge
 			h.setScopes(doc, d)

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -63,6 +62,8 @@ type route struct {
 
 var routes = []route{
 	{"GET", "devices", core.RegistryRead, listDevices},
+	{"POST", "devices", core.RegistryWrite, bulk},
+	{"POST", "devices/keys/regenerate", core.RegistryWrite, regenerateKeys},
 	{"GET", "devices/*", core.RegistryRead, getDevice},
 	{"PUT", "devices/*", core.RegistryWrite, putDevice},
 	{"DELETE", "devices/*", core.RegistryWrite, deleteDevice},
@@ -204,14 +205,12 @@ func (q *request) caPEM() error {
 
 // body decodes the JSON of the request. Names match whatever their case; unknown
 // ones are ignored.
-func (q *request) body(into any) error {
-	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return core.NewError(core.CodeMessageTooLarge, "the body is larger than %d bytes", maxBody)
-	}
+func (q *request) body(into any) error { return q.bodyUpTo(maxBody, into) }
+
+func (q *request) bodyUpTo(limit int64, into any) error {
+	data, err := q.rawBody(limit)
 	if err != nil {
-		return core.NewError(core.CodeArgumentInvalid, "the body could not be read")
+		return err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return core.NewError(core.CodeIotHubFormatError, "the body is not the JSON that this request needs: %v", err)
@@ -231,7 +230,9 @@ func (q *request) etag() string {
 }
 
 // reply writes a result, with its ETag unless that is empty.
-func (q *request) reply(etag string, v any) error {
+func (q *request) reply(etag string, v any) error { return q.replyStatus(http.StatusOK, etag, v) }
+
+func (q *request) replyStatus(status int, etag string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
@@ -240,6 +241,7 @@ func (q *request) reply(etag string, v any) error {
 		q.w.Header().Set("ETag", `"`+etag+`"`)
 	}
 	q.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	q.w.WriteHeader(status)
 	_, err = q.w.Write(data)
 	q.writeFailed(err)
 	return nil

@@ -33,7 +33,7 @@ func putTwin(q *request) error { return q.changeTwin(q.front.hub.ReplaceTwin) }
 
 // changeTwin applies the body to a twin. Without If-Match any version will do.
 func (q *request) changeTwin(change func(ctx context.Context, deviceID, moduleID string, body []byte, etag string) (core.Twin, error)) error {
-	body, err := q.rawBody()
+	body, err := q.rawBody(maxBody)
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func (q *request) changeTwin(change func(ctx context.Context, deviceID, moduleID
 }
 
 // rawBody reads the body of the request.
-func (q *request) rawBody() ([]byte, error) {
-	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, maxBody))
+func (q *request) rawBody(limit int64) ([]byte, error) {
+	data, err := io.ReadAll(http.MaxBytesReader(q.w, q.r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, core.NewError(core.CodeMessageTooLarge, "the body is larger than %d bytes", maxBody)
+		return nil, core.NewError(core.CodeMessageTooLarge, "the body is larger than %d bytes", limit)
 	}
 	if err != nil {
 		return nil, core.NewError(core.CodeArgumentInvalid, "the body could not be read")
