@@ -57,6 +57,10 @@ type Options struct {
 	// then events like any other.
 	FaultInjection bool
 
+	// NoPage leaves out the web page that the HTTPS listener has at /. It holds
+	// no secret and opens nothing that the REST API does not.
+	NoPage bool
+
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int
 	// MaxUnauthenticated bounds the connections that have not proved yet who

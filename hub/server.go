@@ -14,6 +14,7 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
+	"github.com/iothub-go/iothub/hub/internal/page"
 	"github.com/iothub-go/iothub/hub/internal/store/jetstream"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
 )
@@ -184,7 +185,7 @@ func (s *Server) isClosed() bool { return s.ctx.Err() != nil }
 // request; how long one may take is for the head to know.
 func (s *Server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           s.webSockets(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log)),
+		Handler:           s.webSockets(s.withPage(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log))),
 		ReadHeaderTimeout: s.opts.HandshakeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -194,4 +195,19 @@ func (s *Server) newHTTPServer() *http.Server {
 		ConnContext:                  withConn,
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// withPage serves the web page, unless it is left out, and the rest by next.
+func (s *Server) withPage(next http.Handler) http.Handler {
+	if s.opts.NoPage {
+		return next
+	}
+	p := page.New()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.Serves(r.URL.Path) {
+			p.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -37,6 +37,7 @@ type hubFlags struct {
 	tier      string
 	units     int
 	faults    bool
+	noPage    bool
 	logLevel  string
 	json      bool
 
@@ -83,6 +84,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringVar(&f.tier, "tier", "", "limit rates and messages a day as IoT Hub does in this tier: "+strings.Join(hub.Tiers(), ", ")+"; default no limits")
 	flags.IntVar(&f.units, "units", 0, "number of units of the tier (default 1)")
 	flags.BoolVar(&f.faults, "fault-injection", false, "let devices ask for faults of their own connection, as the test suites of the SDKs do (default true on a loopback address, otherwise false)")
+	flags.BoolVar(&f.noPage, "no-page", false, "leave out the web page of the HTTPS listener")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
 	return cmd
@@ -131,7 +133,7 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
-		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 	}, nil
 }
@@ -203,6 +205,9 @@ func (f *hubFlags) listenAll(srv *hub.Server, r *hubReport) error {
 		return portError(err, f.httpsPort, "--https-port")
 	}
 	r.addListener(hub.HTTPS, addr)
+	if !f.noPage {
+		r.Page = pageURL(srv.HostNames()[0], addr)
+	}
 	return nil
 }
 

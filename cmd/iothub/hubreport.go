@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 
 	"github.com/iothub-go/iothub/hub"
 )
@@ -14,6 +16,7 @@ import (
 type hubReport struct {
 	Listeners               []reportedListener `json:"listeners"`
 	ServiceConnectionString string             `json:"serviceConnectionString"`
+	Page                    string             `json:"page,omitempty"`
 	Devices                 []reportedIdentity `json:"devices,omitempty"`
 	CAFile                  string             `json:"caFile"`
 	DataDir                 string             `json:"dataDir"`
@@ -37,6 +40,21 @@ func (r *hubReport) addListener(p hub.Protocol, addr net.Addr) {
 	r.Listeners = append(r.Listeners, reportedListener{p, addr.String()})
 }
 
+// pageURL is where a browser finds the page.
+func pageURL(host string, addr net.Addr) string {
+	_, port, _ := net.SplitHostPort(addr.String()) // a listener's own
+	if port == strconv.Itoa(hub.HTTPS.Port()) {
+		port = ""
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" {
+		host += ":" + port
+	}
+	return "https://" + host + "/"
+}
+
 func (r *hubReport) json() []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -56,6 +74,9 @@ func (r *hubReport) text() []byte {
 	synced := "synced to disk before they are acknowledged"
 	if r.NoSync {
 		synced = "acknowledged before they are synced to disk (--no-sync)"
+	}
+	if r.Page != "" {
+		line("  %-7s %s", "Page", r.Page)
 	}
 	line("  %-7s %s", "Data", r.DataDir)
 	line("  %-7s kept %s, %s", "Events", r.Retention, synced)

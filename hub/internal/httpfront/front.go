@@ -86,6 +86,7 @@ var routes = []route{
 	{"GET", "statistics/devices", core.RegistryRead, deviceStatistics},
 	{"GET", "statistics/service", core.ServiceConnect, serviceStatistics},
 	{"GET", "iothub/events", core.ServiceConnect, streamEvents},
+	{"POST", "iothub/devices/*/messages", core.ServiceConnect, sendC2D},
 }
 
 // ServeHTTP answers one request.
@@ -126,13 +127,16 @@ func (q *request) serve() error {
 	return found.serve(q)
 }
 
-// scope is the resource that a token has to reach. Our own stream of events
-// stands for the resource that IoT Hub has for it.
+// scope is the resource that a token has to reach. What only this hub has stands
+// for the resource that IoT Hub has for it.
 func (q *request) scope() []string {
-	if strings.EqualFold(q.path[0], "iothub") {
-		return []string{"messages", "events"}
+	switch {
+	case !strings.EqualFold(q.path[0], "iothub"):
+		return q.path
+	case strings.EqualFold(q.path[1], "devices"):
+		return []string{"messages", "deviceBound"} // as over AMQP
 	}
-	return q.path
+	return []string{"messages", "events"}
 }
 
 // splitPath cuts an escaped path into unescaped segments: an id may hold an

@@ -3,6 +3,9 @@ package httpfront
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
 )
@@ -20,6 +23,38 @@ func purgeCommands(q *request) error {
 		return err
 	}
 	return q.reply("", purgeReply{DeviceID: q.path[1], Total: n})
+}
+
+// c2dBody is a cloud-to-device message as POST /iothub/devices/{id}/messages, which
+// only this hub has, takes it: IoT Hub takes such messages over AMQP only.
+type c2dBody struct {
+	Body            []byte            `json:"body"` // base64 in JSON
+	Properties      map[string]string `json:"properties"`
+	MessageID       string            `json:"messageId"`
+	CorrelationID   string            `json:"correlationId"`
+	UserID          string            `json:"userId"`
+	ContentType     string            `json:"contentType"`
+	ContentEncoding string            `json:"contentEncoding"`
+	Expiry          time.Time         `json:"expiryTimeUtc"`
+	Ack             string            `json:"ack"`
+}
+
+func sendC2D(q *request) error {
+	var b c2dBody
+	if err := q.body(&b); err != nil {
+		return err
+	}
+	m := core.Message{
+		Payload: b.Body, MessageID: b.MessageID, CorrelationID: b.CorrelationID, UserID: b.UserID,
+		ContentType: b.ContentType, ContentEncoding: b.ContentEncoding, Expiry: b.Expiry, Ack: b.Ack,
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Properties)) {
+		m.Properties = append(m.Properties, core.Property{Name: name, Value: b.Properties[name]})
+	}
+	if err := q.front.hub.SendC2D(q.r.Context(), q.path[2], m); err != nil {
+		return err
+	}
+	return q.noContent()
 }
 
 // receiveFeedback gives the feedback records there are, locked for a minute (B12).

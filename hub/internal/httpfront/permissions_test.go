@@ -39,6 +39,7 @@ var operations = []struct {
 	{"GET", "/statistics/devices", "", "", core.RegistryRead, 200},
 	{"GET", "/statistics/service", "", "", core.ServiceConnect, 200},
 	{"GET", "/iothub/events?wait=false", "", "", core.ServiceConnect, 200},
+	{"POST", "/iothub/devices/d/messages", "", `{"body":"aGk="}`, core.ServiceConnect, 204},
 	{"DELETE", "/devices/d/modules/m", "*", "", core.RegistryWrite, 204},
 	{"DELETE", "/devices/d", "", "", core.RegistryWrite, 204},
 }

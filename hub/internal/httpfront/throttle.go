@@ -30,6 +30,8 @@ func (r *route) operation() (op core.Operation, ok bool) {
 		return core.OpTwinUpdate, true
 	case "statistics":
 		return core.OpRegistry, true
+	case "iothub":
+		return core.OpSendToDevice, last == "messages"
 	}
 	return 0, false
 }
