@@ -1,7 +1,9 @@
 package core
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -26,6 +28,18 @@ type twinMember struct {
 const nullLeaf = "null"
 
 func (n *twinNode) isObject() bool { return n != nil && n.leaf == "" }
+
+// member gives the member of that name, nil when n has none or is no object.
+func (n *twinNode) member(name string) *twinNode {
+	if !n.isObject() {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(n.members, name, func(m twinMember, name string) int { return strings.Compare(m.name, name) })
+	if !ok {
+		return nil
+	}
+	return n.members[i].node
+}
 
 func (n *twinNode) add(m twinMember) {
 	n.members = append(n.members, m)

@@ -79,6 +79,10 @@ var routes = []route{
 	{"PUT", "twins/*/modules/*", core.ServiceConnect, putTwin},
 	{"POST", "twins/*/methods", core.ServiceConnect, invokeMethod},
 	{"POST", "twins/*/modules/*/methods", core.ServiceConnect, invokeMethod},
+	{"GET", "digitaltwins/*", core.ServiceConnect, getDigitalTwin},
+	{"PATCH", "digitaltwins/*", core.ServiceConnect, patchDigitalTwin},
+	{"POST", "digitaltwins/*/commands/*", core.ServiceConnect, invokeCommand},
+	{"POST", "digitaltwins/*/components/*/commands/*", core.ServiceConnect, invokeCommand},
 	{"DELETE", "devices/*/commands", core.ServiceConnect, purgeCommands},
 	{"GET", "messages/servicebound/feedback", core.ServiceConnect, receiveFeedback},
 	{"DELETE", "messages/servicebound/feedback/*", core.ServiceConnect, completeFeedback},
@@ -244,9 +248,14 @@ func (q *request) replyStatus(status int, etag string, v any) error {
 	if etag != "" {
 		q.w.Header().Set("ETag", `"`+etag+`"`)
 	}
+	return q.replyJSON(status, data)
+}
+
+// replyJSON writes a result that is JSON already.
+func (q *request) replyJSON(status int, data []byte) error {
 	q.w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	q.w.WriteHeader(status)
-	_, err = q.w.Write(data)
+	_, err := q.w.Write(data)
 	q.writeFailed(err)
 	return nil
 }

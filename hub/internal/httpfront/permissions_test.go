@@ -32,6 +32,10 @@ var operations = []struct {
 	{"PUT", "/twins/d/modules/m", "", `{"tags":{"a":1}}`, core.ServiceConnect, 200},
 	{"POST", "/twins/d/methods", "", `{"methodName":"x"}`, core.ServiceConnect, 404},           // not online
 	{"POST", "/twins/d/modules/m/methods", "", `{"methodName":"x"}`, core.ServiceConnect, 404}, // not online
+	{"GET", "/digitaltwins/d", "", "", core.ServiceConnect, 200},
+	{"PATCH", "/digitaltwins/d", "", `[{"op":"add","path":"/x","value":1}]`, core.ServiceConnect, 202},
+	{"POST", "/digitaltwins/d/commands/x", "", "", core.ServiceConnect, 404},              // not online
+	{"POST", "/digitaltwins/d/components/c/commands/x", "", "", core.ServiceConnect, 404}, // not online
 	{"DELETE", "/devices/d/commands", "", "", core.ServiceConnect, 200},
 	{"GET", "/messages/servicebound/feedback", "", "", core.ServiceConnect, 204},
 	{"DELETE", "/messages/servicebound/feedback/lost", "", "", core.ServiceConnect, 412},

@@ -20,9 +20,9 @@ func (r *route) operation() (op core.Operation, ok bool) {
 		}
 		// What devices do under their path is none of the registry.
 		return core.OpRegistry, len(words) < 3 || words[2] != "messages"
-	case "twins":
+	case "twins", "digitaltwins":
 		switch {
-		case last == "methods":
+		case last == "methods", len(words) > 2 && words[len(words)-2] == "commands":
 			return core.OpMethod, true
 		case r.method == http.MethodGet:
 			return core.OpTwinRead, true
