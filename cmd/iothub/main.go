@@ -75,6 +75,7 @@ func newRootCommand() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newHubCommand(), newMonitorCommand(), newQuickstartCommand())
+	root.AddCommand(newServiceCommands()...)
 	markUsage(root)
 	return root
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -63,18 +62,13 @@ Exit codes: 0 ended by --max, --no-follow or a signal, 1 failed, 2 wrong usage,
 
 // run checks the flags and prints events.
 func (f *monitorFlags) run(cmd *cobra.Command) error {
-	if f.connectionString == "" {
-		f.connectionString = os.Getenv(connectionStringVariable)
-	}
-	if f.connectionString == "" {
-		return usage(cmd, fmt.Errorf("which hub? Give --connection-string or set %s; iothub hub prints it", connectionStringVariable))
-	}
-	cs, err := iothub.ParseConnectionString(f.connectionString)
+	text, err := serviceConnectionString(cmd, f.connectionString)
 	if err != nil {
-		return usage(cmd, err)
+		return err
 	}
-	if cs.SharedAccessKeyName == "" || cs.Credential() == nil {
-		return usage(cmd, errors.New("the connection string is one of a device; monitor needs the service connection string, with SharedAccessKeyName"))
+	cs, err := iothub.ParseConnectionString(text)
+	if err != nil {
+		return err
 	}
 	if f.noFollow && !cmd.Flags().Changed("from") {
 		f.from = "start"

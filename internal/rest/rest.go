@@ -225,8 +225,8 @@ func (c *Client) again(r *Request, err error) bool {
 	switch iothub.KindOf(err) {
 	case iothub.KindThrottled:
 		return true // refused before anything was done
-	case iothub.KindQuotaExceeded:
-		return false // until tomorrow
+	case iothub.KindQuotaExceeded, iothub.KindTLS:
+		return false // until tomorrow; until somebody sets up trust
 	}
 	return r.Idempotent || iothub.NotSent(err)
 }
