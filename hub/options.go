@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -60,6 +61,11 @@ type Options struct {
 	// NoPage leaves out the web page that the HTTPS listener has at /. It holds
 	// no secret and opens nothing that the REST API does not.
 	NoPage bool
+
+	// RootCAs are the authorities that the hub trusts where it is a client
+	// itself, of the storage accounts that import and export jobs name, besides
+	// its own. Default are those of the system.
+	RootCAs *x509.CertPool
 
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int

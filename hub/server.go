@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/iothub-go/iothub/hub/internal/blobs"
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
@@ -30,6 +31,7 @@ type Server struct {
 	store func() // closes the storage
 	mqtt  *mqttfront.Front
 	http  *http.Server
+	blobs *blobs.Client // of import and export jobs
 	tls   *tlsFiles
 	slots chan struct{} // one for each connection that has not proved who it is
 
@@ -80,12 +82,14 @@ func (s *Server) open() (err error) {
 	if s.tls, err = loadTLS(s.opts.DataDir, s.opts.HostNames, s.log); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	s.blobs = s.newBlobClient()
 	s.hub, err = core.New(s.ctx, core.Config{
 		HostName: s.opts.HostNames[0], Names: s.opts.HostNames[1:],
 		Partitions: s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
 		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,
 		Tier: s.opts.Tier, Units: s.opts.Units, FaultInjection: s.opts.FaultInjection,
+		Blobs: s.blobs,
 	}, storage)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
@@ -172,6 +176,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 		}
 	}
 	s.wg.Wait()
+	s.blobs.Close()
 	s.store()
 	return err
 }

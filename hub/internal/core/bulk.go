@@ -20,11 +20,11 @@ type ImportIdentity struct {
 	// ImportMode says what to do, whatever its case: create, update,
 	// updateIfMatchETag, createOrUpdate (the default), createOrUpdateIfMatchETag,
 	// delete, deleteIfMatchETag, updateTwin or updateTwinIfMatchETag.
-	ImportMode     string         `json:"importMode,omitempty"`
-	Status         string         `json:"status,omitempty"`
-	StatusReason   *string        `json:"statusReason,omitempty"`
-	Authentication Authentication `json:"authentication"`
-	ManagedBy      string         `json:"managedBy,omitempty"`
+	ImportMode     string          `json:"importMode,omitempty"`
+	Status         string          `json:"status,omitempty"`
+	StatusReason   *string         `json:"statusReason,omitempty"`
+	Authentication *Authentication `json:"authentication,omitempty"`
+	ManagedBy      string          `json:"managedBy,omitempty"`
 	// TwinETag, Tags and Properties are about the twin. Tags and desired
 	// properties are merged into it; reported ones are the device's and ignored.
 	TwinETag     string            `json:"twinETag,omitempty"`
@@ -126,13 +126,16 @@ func (h *Hub) Import(ctx context.Context, i ImportIdentity) error {
 // importIdentity creates or updates, whichever the mode allows and there is to do.
 func (h *Hub) importIdentity(ctx context.Context, i *ImportIdentity, mode importMode, etag string) error {
 	d := Device{
-		DeviceID: i.ID, Status: i.Status, StatusReason: i.StatusReason, Authentication: i.Authentication,
+		DeviceID: i.ID, Status: i.Status, StatusReason: i.StatusReason,
 		DeviceScope: i.DeviceScope, ParentScopes: i.ParentScopes,
 	}
 	if i.Capabilities != nil {
 		d.Capabilities = *i.Capabilities
 	}
-	m := Module{DeviceID: i.ID, ModuleID: i.ModuleID, Authentication: i.Authentication, ManagedBy: i.ManagedBy}
+	m := Module{DeviceID: i.ID, ModuleID: i.ModuleID, ManagedBy: i.ManagedBy}
+	if i.Authentication != nil {
+		d.Authentication, m.Authentication = *i.Authentication, *i.Authentication
+	}
 	update := func() (err error) {
 		if i.ModuleID != "" {
 			_, err = h.UpdateModule(ctx, m, etag)

@@ -48,6 +48,9 @@ type Config struct {
 	Units int
 	// FaultInjection lets devices ask for faults, see [ParseFault].
 	FaultInjection bool
+	// Blobs is where import and export jobs read and write; without it there are
+	// no such jobs.
+	Blobs Blobs
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 	// Logger takes the hub's log; nil discards it.

@@ -30,6 +30,8 @@ type Hub struct {
 	feedback   *feedback
 	methods    methods
 
+	registryJobs registryJobs
+
 	closing   chan struct{} // closed first thing by Close
 	closeOnce sync.Once
 	wg        sync.WaitGroup // the committers
@@ -122,6 +124,10 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if err := h.mail.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the messages to devices: %w", err)
 	}
+	h.registryJobs.hub, h.registryJobs.jobs = h, make(map[string]*registryJob)
+	if err := h.registryJobs.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the jobs: %w", err)
+	}
 	for _, p := range h.partitions {
 		h.wg.Go(p.run)
 	}
@@ -169,6 +175,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		close(h.closing)
 		h.stopWatch()
 		h.mail.close()
+		h.registryJobs.close()
 		h.mu.RLock()
 		attached := make([]*Attachment, 0, len(h.live))
 		for _, a := range h.live {

@@ -40,6 +40,10 @@ var operations = []struct {
 	{"GET", "/messages/servicebound/feedback", "", "", core.ServiceConnect, 204},
 	{"DELETE", "/messages/servicebound/feedback/lost", "", "", core.ServiceConnect, 412},
 	{"POST", "/messages/servicebound/feedback/lost/abandon", "", "", core.ServiceConnect, 412},
+	{"POST", "/jobs/create", "", `{"type":"export"}`, core.RegistryWrite, 400}, // this hub has no blobs
+	{"GET", "/jobs", "", "", core.RegistryRead, 200},
+	{"GET", "/jobs/none", "", "", core.RegistryRead, 404},
+	{"DELETE", "/jobs/none", "", "", core.RegistryWrite, 404},
 	{"GET", "/statistics/devices", "", "", core.RegistryRead, 200},
 	{"GET", "/statistics/service", "", "", core.ServiceConnect, 200},
 	{"GET", "/iothub/events?wait=false", "", "", core.ServiceConnect, 200},

@@ -1,0 +1,202 @@
+package core
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"sync"
+)
+
+const (
+	// maxImportLine bounds a line of an import: an identity with a full twin and
+	// its metadata takes less.
+	maxImportLine = 1 << 20
+	// importWorkers is how many identities are imported at once, so that they
+	// share the writes of the storage. All about one device is in order.
+	importWorkers = 8
+)
+
+// exportTo writes every identity as one line, devices before their modules.
+func (h *Hub) exportTo(ctx context.Context, container string, j *RegistryJob, progress func(percent int)) error {
+	h.mu.RLock()
+	ids := make([]string, 0, len(h.registry))
+	for id := range h.registry {
+		ids = append(ids, id)
+	}
+	h.mu.RUnlock()
+	slices.Sort(ids)
+	blob := h.cfg.Blobs.Create(ctx, container, j.OutputBlob)
+	lines := json.NewEncoder(blob)
+	lines.SetEscapeHTML(false)
+	for i, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h.mu.RLock()
+		doc := h.registry[id]
+		h.mu.RUnlock()
+		if doc == nil {
+			continue // deleted meanwhile
+		}
+		if err := lines.Encode(h.exported(doc, nil, j.ExcludeKeys)); err != nil {
+			return fmt.Errorf("write the export: %w", err)
+		}
+		for k := range doc.Modules {
+			if err := lines.Encode(h.exported(doc, &doc.Modules[k], j.ExcludeKeys)); err != nil {
+				return fmt.Errorf("write the export: %w", err)
+			}
+		}
+		progress(i * 100 / len(ids))
+	}
+	if err := blob.Close(); err != nil {
+		return fmt.Errorf("write the export: %w", err)
+	}
+	return nil
+}
+
+// exported gives an identity, of which mod is nil for a device, with its twin.
+func (h *Hub) exported(dev *deviceDoc, mod *moduleDoc, excludeKeys bool) ImportIdentity {
+	i := ImportIdentity{ID: dev.ID, ETag: etagOf(dev.Version), Status: dev.Status, StatusReason: dev.StatusReason}
+	auth, key := dev.Auth, identityKey{device: dev.ID}
+	if mod != nil {
+		i = ImportIdentity{ID: dev.ID, ModuleID: mod.ID, ETag: etagOf(mod.Version), Status: dev.Status, ManagedBy: mod.ManagedBy}
+		auth, key.module = mod.Auth, mod.ID
+	} else {
+		i.Capabilities = &Capabilities{IoTEdge: dev.IoTEdge}
+		i.DeviceScope, i.ParentScopes = dev.Scope, dev.ParentScopes
+	}
+	if !excludeKeys {
+		i.Authentication = &auth
+	}
+	doc := h.twins.get(key, generationOf(dev, mod))
+	i.TwinETag = etagOf(doc.etag)
+	i.Tags = doc.tags.root.appendValue(nil)
+	i.Properties = &ImportProperties{
+		Desired:  doc.desired.root.appendFull(nil, doc.desired.version),
+		Reported: doc.reported.root.appendFull(nil, doc.reported.version),
+	}
+	return i
+}
+
+// importError is a line of importErrors.log.
+type importError struct {
+	DeviceID    string `json:"deviceId"`
+	ModuleID    string `json:"moduleId,omitempty"`
+	ErrorCode   int    `json:"errorCode"`
+	ErrorStatus string `json:"errorStatus"`
+}
+
+// importer takes the lines of one blob in.
+type importer struct {
+	hub    *Hub
+	ctx    context.Context
+	errors func() io.WriteCloser
+
+	mu     sync.Mutex
+	log    io.WriteCloser // nil before the first error
+	failed int
+	err    error // that ends the import
+}
+
+// importFrom does what the lines of a blob say. The note is about those that
+// failed, which are in the log in the output container; the error is for what ends
+// the import.
+func (h *Hub) importFrom(ctx context.Context, input, output string, j *RegistryJob, progress func(percent int)) (note string, err error) {
+	body, size, err := h.cfg.Blobs.Get(ctx, input, j.InputBlob)
+	if err != nil {
+		return "", fmt.Errorf("read the import: %w", err)
+	}
+	defer func() { _ = body.Close() }() // read to its end, or not worth it
+	m := &importer{hub: h, ctx: ctx, errors: func() io.WriteCloser { return h.cfg.Blobs.Create(ctx, output, importErrorsBlob) }}
+	lines, err := m.readAll(body, size, progress)
+	if err != nil {
+		return "", fmt.Errorf("read the import: %w", err)
+	}
+	if m.log != nil {
+		if err := m.log.Close(); err != nil && m.err == nil {
+			m.err = fmt.Errorf("write %s: %w", importErrorsBlob, err)
+		}
+	}
+	return importNote(m.failed, lines), m.err
+}
+
+// readAll hands every line to the worker of its device, and waits for them.
+func (m *importer) readAll(body io.Reader, size int64, progress func(percent int)) (count int, err error) {
+	var wg sync.WaitGroup
+	var queues [importWorkers]chan ImportIdentity
+	for i := range queues {
+		queues[i] = make(chan ImportIdentity, 16)
+		wg.Go(func() {
+			for identity := range queues[i] {
+				m.one(identity)
+			}
+		})
+	}
+	seed := maphash.MakeSeed()
+	scanner := bufio.NewScanner(body)
+	scanner.Buffer(nil, maxImportLine)
+	var read int64
+	for m.going() && scanner.Scan() {
+		read += int64(len(scanner.Bytes())) + 1
+		line := bytes.TrimSpace(bytes.TrimPrefix(scanner.Bytes(), []byte("\xef\xbb\xbf")))
+		if len(line) == 0 {
+			continue
+		}
+		count++
+		var identity ImportIdentity
+		if err := json.Unmarshal(line, &identity); err != nil {
+			m.fail(ImportIdentity{}, NewError(CodeIotHubFormatError, "line %d is not the JSON of an identity", count))
+			continue
+		}
+		queues[maphash.String(seed, identity.ID)%importWorkers] <- identity
+		if size > 0 {
+			progress(int(read * 100 / size))
+		}
+	}
+	for _, q := range queues {
+		close(q)
+	}
+	wg.Wait()
+	return count, scanner.Err()
+}
+
+func (m *importer) going() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err == nil && m.ctx.Err() == nil
+}
+
+func (m *importer) one(identity ImportIdentity) {
+	if !m.going() {
+		return
+	}
+	if err := m.hub.Import(m.ctx, identity); err != nil && m.ctx.Err() == nil {
+		m.fail(identity, err)
+	}
+}
+
+// fail notes what went wrong with one line.
+func (m *importer) fail(identity ImportIdentity, err error) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = NewError(CodeServerError, "the identity was not imported")
+	}
+	line, err := json.Marshal(importError{identity.ID, identity.ModuleID, e.Code, e.Message})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed++; m.log == nil {
+		m.log = m.errors()
+	}
+	if err == nil {
+		_, err = m.log.Write(append(line, '\n'))
+	}
+	if err != nil && m.err == nil {
+		m.err = fmt.Errorf("write %s: %w", importErrorsBlob, err)
+	}
+}
