@@ -43,20 +43,16 @@ type authorizer struct {
 }
 
 func newAuthorizer(host string, lifetime time.Duration, cred *iothub.Credential, source TokenSource) *authorizer {
-	a := &authorizer{host: host, lifetime: lifetime, cred: cred, source: source, turn: make(chan struct{}, 1)}
-	a.turn <- struct{}{}
-	return a
+	return &authorizer{host: host, lifetime: lifetime, cred: cred, source: source, turn: newTurn()}
 }
 
 // get returns the token of the moment, in the form of the Authorization header,
 // and when it is to be replaced.
 func (a *authorizer) get(ctx context.Context) (token iothub.Token, renew time.Time, err error) {
-	select {
-	case <-a.turn:
-		defer func() { a.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return iothub.Token{}, time.Time{}, ctx.Err()
+	if err := take(ctx, a.turn); err != nil {
+		return iothub.Token{}, time.Time{}, err
 	}
+	defer func() { a.turn <- struct{}{} }()
 	now := time.Now()
 	if a.token.Value != "" && now.Before(a.renew) {
 		return a.token, a.renew, nil

@@ -25,8 +25,9 @@ type Client struct {
 	name string // without it
 	opts *ClientOptions
 	auth *authorizer
-	cs   *iothub.ConnectionString // nil with a token source
+	cs   func() string // the connection string, a secret; nil with a token source
 	rest *rest.Client
+	amqp *connection
 }
 
 // NewClientFromConnectionString returns a client for the hub of a service
@@ -45,7 +46,7 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	c.cs = cs
+	c.cs = func() string { return connectionString }
 	return c, nil
 }
 
@@ -89,6 +90,9 @@ func newClient(host string, cred *iothub.Credential, source TokenSource, o *Clie
 		Host: host, APIVersion: apiVersion, UserAgent: opts.userAgent(), Authorize: c.auth.header,
 		Transport: transport, Timeout: opts.RequestTimeout, Retry: *opts.Retry, Logger: opts.Logger,
 	})
+	if c.amqp, err = newConnection(c, port); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -99,7 +103,9 @@ func (c *Client) HostName() string { return c.host }
 // closes the connections. When ctx ends, what is still under way is broken off;
 // it is open then whether the hub has done it.
 func (c *Client) Close(ctx context.Context) error {
-	return c.rest.Close(ctx)
+	err := c.rest.Close(ctx)
+	c.amqp.close()
+	return err
 }
 
 // String names the hub, without secrets.

@@ -23,6 +23,8 @@ type serviceFlags struct {
 	connectionString string
 	ca               string
 	output           string
+	amqpPort         int
+	webSocket        bool
 }
 
 // serviceConnectionString returns the service connection string of the flag or of
@@ -52,6 +54,12 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
+// addAMQP adds the flags of commands that speak AMQP.
+func (f *serviceFlags) addAMQP(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&f.amqpPort, "amqp-port", 0, "port for AMQP; default 5671")
+	cmd.Flags().BoolVar(&f.webSocket, "websocket", false, "AMQP over WebSockets, on the port of HTTPS")
+}
+
 // connect returns a client as the flags say.
 func (f *serviceFlags) connect(cmd *cobra.Command) (*service.Client, error) {
 	if f.output != "table" && f.output != "json" {
@@ -66,7 +74,7 @@ func (f *serviceFlags) connect(cmd *cobra.Command) (*service.Client, error) {
 		return nil, fmt.Errorf("--ca: %w", err)
 	}
 	return service.NewClientFromConnectionString(cs, &service.ClientOptions{
-		TLS: config,
+		TLS: config, AMQPPort: f.amqpPort, WebSocket: f.webSocket,
 		// Somebody waits at a terminal: say soon what is wrong.
 		Retry: &iothub.RetryPolicy{Strategy: iothub.RetryExponentialBackoffWithJitter, InitialDelay: 200 * time.Millisecond, Limit: 5 * time.Second},
 	})
@@ -131,6 +139,26 @@ type result struct {
 	rows   [][]string
 }
 
+// text is a result of one line.
+func text(json any, format string, args ...any) *result {
+	return &result{json: json, rows: [][]string{{fmt.Sprintf(format, args...)}}}
+}
+
+// line prints one result of a stream: v as a line of JSON, or the cells, two spaces
+// apart.
+func (f *serviceFlags) line(w io.Writer, v any, cells ...string) error {
+	if f.output == "json" {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
+	}
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	_, err := fmt.Fprintln(w, strings.Join(cells, "  "))
+	return err
+}
+
 func (r *result) print(w io.Writer, output string) error {
 	if output == "json" {
 		if r.json == nil {
@@ -170,8 +198,8 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 // newServiceCommands returns the commands that work on a hub as a back end.
 func newServiceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		newDeviceCommand(), newModuleCommand(), newTwinCommand(), newQueryCommand(), newMethodCommand(),
-		newJobCommand(), newConfigurationCommand(), newStatisticsCommand(),
+		newDeviceCommand(), newModuleCommand(), newTwinCommand(), newQueryCommand(), newMethodCommand(), newC2DCommand(),
+		newJobCommand(), newConfigurationCommand(), newStatisticsCommand(), newEventsCommand(),
 	}
 }
 

@@ -89,7 +89,7 @@ func Error(op string, code int, text string) *iothub.Error {
 // for, whichever of the forms in the field its body has. The name in the header
 // counts before the one in the body.
 func Refused(op string, resp *http.Response, body []byte) *iothub.Error {
-	code, text, _ := parseError(body)
+	code, text, _ := ParseError(body)
 	if n := codes[resp.Header.Get("iothub-errorcode")]; n != 0 && n/1000 == resp.StatusCode {
 		code = n
 	}
@@ -123,7 +123,7 @@ type errorBody struct {
 	Error            *errorBody      `json:"error"`
 }
 
-// parseError reads a body of one of the forms
+// ParseError reads a body of one of the forms
 //
 //	{"Message":"ErrorCode:DeviceNotFound;dev1","ExceptionMessage":"Tracking ID:…"}
 //	{"Message":"{\"errorCode\":404103,\"message\":\"…\"}"}
@@ -131,7 +131,7 @@ type errorBody struct {
 //	{"error":{"code":"…","message":"…"}}
 //
 // code is 0 where there is none that is known; ok is false for anything else.
-func parseError(body []byte) (code int, text string, ok bool) {
+func ParseError(body []byte) (code int, text string, ok bool) {
 	var b errorBody
 	if json.Unmarshal(body, &b) != nil {
 		return 0, "", false

@@ -6,12 +6,12 @@ package rest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -198,7 +198,7 @@ func (c *Client) repeat(ctx context.Context, r *Request, body []byte) (*Response
 		if ctx.Err() != nil || !c.again(r, err) {
 			return nil, err
 		}
-		wait := max(c.Retry.Delay(n, random()), iothub.RetryAfter(err))
+		wait := max(c.Retry.Delay(n, rand.Float64()), iothub.RetryAfter(err))
 		if c.Retry.Limit > 0 && time.Since(begun)+wait > c.Retry.Limit {
 			return nil, err
 		}
@@ -229,13 +229,6 @@ func (c *Client) again(r *Request, err error) bool {
 		return false // until tomorrow; until somebody sets up trust
 	}
 	return r.Idempotent || iothub.NotSent(err)
-}
-
-// random is uniform in [0, 1); nothing that depends on it is secret.
-func random() float64 {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return float64(uint32(b[0])<<24|uint32(b[1])<<16|uint32(b[2])<<8|uint32(b[3])) / (1 << 32)
 }
 
 func (c *Client) attempt(ctx context.Context, r *Request, body []byte) (*Response, error) {
@@ -285,7 +278,7 @@ func (c *Client) attempt(ctx context.Context, r *Request, body []byte) (*Respons
 func accepts(r *Request, status int, body []byte) bool {
 	for _, s := range r.Accept {
 		if s == status {
-			_, _, isError := parseError(body)
+			_, _, isError := ParseError(body)
 			return !isError
 		}
 	}
