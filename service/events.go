@@ -137,10 +137,12 @@ type Events struct {
 
 // endpoint is where events are read.
 type endpoint struct {
-	host, port string
-	hub        string
-	secret     func() string // the rest of the connection string
-	emulator   bool
+	host          string
+	port          string // of AMQP; empty is 5671
+	webSocketPort string // empty is 443
+	hub           string
+	secret        func() string // the rest of the connection string
+	emulator      bool
 }
 
 // Events returns a reader of the hub's events, which finds the endpoint as IoT Hub
@@ -168,6 +170,7 @@ func NewEventsFromConnectionString(connectionString string, o *ClientOptions, ev
 	}
 	at := &endpoint{hub: *p.EntityPath, emulator: p.Emulator}
 	at.host, at.port = link.SplitHost(strings.TrimSuffix(p.FullyQualifiedNamespace, "/"))
+	at.webSocketPort = at.port
 	at.secret = func() string { return secretPart(connectionString) }
 	return newEvents(opts, events, func(context.Context) (*endpoint, error) { return at, nil }), nil
 }
@@ -247,8 +250,9 @@ func (e *Events) connect(at *endpoint) (*azeventhubs.ConsumerClient, error) {
 			path.Port = at.port
 		}
 		if e.opts.WebSocket {
-			if path.Port == "5671" {
-				path.Port = "443"
+			path.Port = "443"
+			if at.webSocketPort != "" {
+				path.Port = at.webSocketPort
 			}
 			path.WebSocket = &link.WebSocket{Path: "/$servicebus/websocket", Subprotocol: webSocketProtocol}
 		}

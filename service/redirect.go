@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/link"
 )
 
 // redirect asks the hub for its Event Hubs-compatible endpoint: a link to the
@@ -37,6 +39,12 @@ func (c *Client) redirect(ctx context.Context) (*endpoint, error) {
 		return nil, &iothub.Error{Op: op, Kind: iothub.KindProtocol, Err: errors.New("the hub redirects to a place that is none; use NewEventsFromConnectionString")}
 	}
 	at.secret = func() string { return secretPart(c.cs()) }
+	if strings.EqualFold(at.host, c.name) { // a hub that has its events itself, at the ports that are known
+		_, at.webSocketPort = link.SplitHost(c.host)
+		if at.port == "" && c.opts.AMQPPort != 5671 {
+			at.port = strconv.Itoa(c.opts.AMQPPort)
+		}
+	}
 	return at, nil
 }
 
