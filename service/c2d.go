@@ -79,7 +79,7 @@ func (c *Client) trySendC2D(ctx context.Context, op string, m *amqp.Message) err
 	if err = sender.Send(ctx, m, nil); err == nil {
 		return nil
 	}
-	gone := linkGone(err)
+	gone, untouched := linkGone(err), s.written.Load() == before
 	if gone {
 		s.mu.Lock()
 		if s.sender == sender {
@@ -89,7 +89,7 @@ func (c *Client) trySendC2D(ctx context.Context, op string, m *amqp.Message) err
 		s.broken(err)
 	}
 	err = amqpError(ctx, op, err)
-	if gone && s.written.Load() == before {
+	if gone && untouched {
 		return iothub.MarkNotSent(err)
 	}
 	return err

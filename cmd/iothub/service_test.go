@@ -282,6 +282,29 @@ func TestConfigurationVerbs(t *testing.T) {
 	v.fails(exitUsage, "--label", "configuration", "create", "c1", "--content", `{"deviceContent":{}}`, "--label", "x")
 }
 
+// What AMQP would be needed for is refused before anything is dialled.
+func TestC2DAndEventsUsage(t *testing.T) {
+	v := &verbs{t, []string{"--connection-string", "HostName=127.0.0.1:1;SharedAccessKeyName=service;SharedAccessKey=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}
+	v.fails(exitUsage, "--ack", "c2d", "send", "dev1", "x", "--ack", "maybe")
+	v.fails(exitUsage, "--property", "c2d", "send", "dev1", "x", "-p", "level")
+	v.fails(exitUsage, "--expires", "c2d", "send", "dev1", "x", "--expires", "-1s")
+	v.fails(exitFailure, "65536", "c2d", "send", "dev1", strings.Repeat("x", 70000))
+	v.fails(exitUsage, "--from", "events", "--from", "yesterday")
+	v.fails(exitUsage, "--partition", "events", "--from", "12")
+	v.fails(exitUsage, "--max", "events", "--max", "-1")
+	v.fails(exitUsage, "Event Hubs", "events", "--event-hub-connection-string", "HostName=x")
+}
+
+func TestPurgeVerb(t *testing.T) {
+	v, _ := beginVerbs(t)
+	if out := v.ok("c2d", "purge", "dev1"); out != "0 messages deleted\n" {
+		t.Error(out)
+	}
+	if out := v.ok("c2d", "purge", "dev1", "-o", "json"); out != "{\n  \"purged\": 0\n}\n" {
+		t.Error(out)
+	}
+}
+
 // Shells complete the verbs.
 func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
