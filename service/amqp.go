@@ -20,6 +20,9 @@ import (
 const (
 	// cbsTimeout bounds one exchange of a token.
 	cbsTimeout = 30 * time.Second
+	// minRenewal is the shortest time between two tokens, whatever a source
+	// says of theirs.
+	minRenewal = time.Second
 	// renewAgain is the pause after a renewal that failed.
 	renewAgain = 5 * time.Second
 	// webSocketPath and webSocketProtocol carry AMQP in HTTPS.
@@ -44,6 +47,7 @@ type connection struct {
 	live   *session // nil before the first one
 	closed bool
 	wg     sync.WaitGroup // renewals
+	calls  sync.WaitGroup // what Close waits for
 }
 
 // session is one connection that the hub has accepted.
@@ -173,7 +177,7 @@ func (c *connection) connect(ctx context.Context) (*session, error) {
 func (c *connection) renew(s *session) {
 	defer s.conn.Close()
 	for {
-		t := time.NewTimer(time.Until(s.cbs.renew))
+		t := time.NewTimer(max(time.Until(s.cbs.renew), minRenewal))
 		select {
 		case <-s.conn.Done():
 			t.Stop()
@@ -197,12 +201,44 @@ func (c *connection) renew(s *session) {
 	}
 }
 
-// close ends the connection and refuses new ones.
-func (c *connection) close() {
+// enter counts a call that close waits for, unless it is closed.
+func (c *connection) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return iothub.ErrClosed
+	}
+	c.calls.Add(1)
+	return nil
+}
+
+// bind returns a context that ends with ctx and with the connection.
+func (c *connection) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// close refuses new calls and connections, waits for calls under way until ctx ends,
+// and ends the connection.
+func (c *connection) close(ctx context.Context) {
 	c.mu.Lock()
 	s := c.live
 	c.closed, c.live = true, nil
 	c.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		c.calls.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	defer func() { <-done }() // soon, without a connection
 	c.cancel()
 	if s != nil {
 		_ = s.conn.Close() // the end all the same

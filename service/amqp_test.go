@@ -314,3 +314,36 @@ func TestFeedbackEnds(t *testing.T) {
 		}
 	})
 }
+
+// Close waits for a message under way, and breaks it off when its context ends.
+func TestCloseAndSendC2D(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer time.Duration
+		took   time.Duration
+		want   error
+	}{
+		"answered in time": {5 * time.Second, 5 * time.Second, nil},
+		"not answered":     {time.Hour, 10 * time.Second, iothub.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newFakeHub(t)
+				h.answerAfter = tt.answer
+				c := h.client(service.ClientOptions{})
+				sent := make(chan error, 1)
+				go func() { sent <- c.SendC2D(t.Context(), "dev1", hello) }()
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if err := c.Close(ctx); err != nil {
+					t.Error(err)
+				}
+				if err := <-sent; !errors.Is(err, tt.want) || time.Since(h.begun) != tt.took {
+					t.Errorf("%v after %v", err, time.Since(h.begun))
+				}
+				h.cut()
+				h.wg.Wait()
+			})
+		})
+	}
+}

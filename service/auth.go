@@ -30,6 +30,9 @@ func (f TokenSourceFunc) Token(ctx context.Context, scope string) (iothub.Token,
 	return f(ctx, scope)
 }
 
+// never is as good as that for a timer.
+const never = 100 * 365 * 24 * time.Hour
+
 // authorizer has the token of the moment.
 type authorizer struct {
 	host     string // the resource of signatures
@@ -66,8 +69,12 @@ func (a *authorizer) get(ctx context.Context) (token iothub.Token, renew time.Ti
 		return iothub.Token{}, time.Time{}, err
 	}
 	a.token = token
-	a.renew = now.Add(a.lifetime * 85 / 100)
-	if !token.Expires.IsZero() {
+	switch {
+	case a.source == nil && !a.cred.Renewable():
+		a.renew = now.Add(never) // there is no other one
+	case token.Expires.IsZero():
+		a.renew = now.Add(a.lifetime * 85 / 100)
+	default:
 		a.renew = now.Add(token.Expires.Sub(now) * 85 / 100)
 	}
 	return a.token, a.renew, nil

@@ -42,6 +42,21 @@ func (c *Client) SendC2D(ctx context.Context, deviceID string, msg *iothub.Messa
 	if err != nil {
 		return err
 	}
+	if err := c.amqp.enter(); err != nil {
+		return err
+	}
+	defer c.amqp.calls.Done()
+	bound, cancel := c.amqp.bind(ctx)
+	defer cancel()
+	err = c.repeatC2D(bound, op, m)
+	if err != nil && c.amqp.ctx.Err() != nil {
+		return iothub.ErrClosed
+	}
+	return err
+}
+
+// repeatC2D sends m, again as long as that is certainly the first time.
+func (c *Client) repeatC2D(ctx context.Context, op string, m *amqp.Message) error {
 	begun := time.Now()
 	for n := 1; ; n++ {
 		err := c.trySendC2D(ctx, op, m)

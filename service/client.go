@@ -99,12 +99,13 @@ func newClient(host string, cred *iothub.Credential, source TokenSource, o *Clie
 // HostName returns the host name of the hub, as the connection string has it.
 func (c *Client) HostName() string { return c.host }
 
-// Close refuses new calls with iothub.ErrClosed, waits for those under way and
-// closes the connections. When ctx ends, what is still under way is broken off;
+// Close refuses new calls with iothub.ErrClosed, waits for requests and messages
+// under way and closes the connections, which ends receivers; readers of events
+// have a Close of their own. When ctx ends, what is still under way is broken off;
 // it is open then whether the hub has done it.
 func (c *Client) Close(ctx context.Context) error {
 	err := c.rest.Close(ctx)
-	c.amqp.close()
+	c.amqp.close(ctx)
 	return err
 }
 

@@ -32,6 +32,9 @@ type fakeHub struct {
 	// accepts all.
 	onSend func(n int, c *fakeConn) amqp.State
 
+	// answerAfter is how long messages wait for their answer.
+	answerAfter time.Duration
+
 	mu      sync.Mutex
 	wg      sync.WaitGroup
 	conns   []*fakeConn
@@ -339,7 +342,7 @@ func (c *fakeConn) transfer(t *amqp.Transfer) error {
 	if decide != nil {
 		state = decide(n, c)
 	}
-	settle(state)
+	time.AfterFunc(h.answerAfter, func() { settle(state) })
 	return nil
 }
 

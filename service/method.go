@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub"
@@ -171,6 +172,7 @@ func headerETag(resp *rest.Response) ETag {
 }
 
 func trimETag(s string) string {
+	s = strings.TrimPrefix(s, "W/")
 	if u, err := strconv.Unquote(s); err == nil {
 		return u
 	}

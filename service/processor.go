@@ -10,9 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/iothub-go/iothub"
 )
+
+// lastSave bounds saving a checkpoint when Run ends.
+const lastSave = 10 * time.Second
 
 // Checkpoint says how far a partition has been handled.
 type Checkpoint struct {
@@ -75,21 +79,25 @@ func (e *Events) Run(ctx context.Context, handle func(context.Context, *Event) e
 			return err
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
+	failed := make(chan error, len(partitions))
 	for _, p := range partitions {
 		wg.Go(func() {
 			if err := e.runPartition(ctx, p, handle, &opts); err != nil {
-				cancel(fmt.Errorf("partition %s: %w", p, err))
+				failed <- fmt.Errorf("partition %s: %w", p, err)
+				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	select {
+	case err := <-failed: // the first
 		return err
+	default:
+		return nil
 	}
-	return nil
 }
 
 // allPartitions waits for a hub that cannot be reached.
@@ -139,7 +147,9 @@ func (e *Events) runPartition(ctx context.Context, partition string, handle func
 		return nil
 	}
 	defer func() {
-		if e := save(context.WithoutCancel(ctx)); err == nil {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+		defer cancel()
+		if e := save(last); err == nil {
 			err = e
 		}
 	}()

@@ -125,6 +125,8 @@ func newReceiver[T any](c *Client, op, address string, o *ReceiverOptions, decod
 // client is closed, and when the hub refuses for a reason that waiting does not
 // cure; a connection that is lost is made again.
 func (r *Receiver[T]) Receive(ctx context.Context) (*Delivery[T], error) {
+	ctx, cancel := r.client.amqp.bind(ctx)
+	defer cancel()
 	for n := 1; ; n++ {
 		link, err := r.open(ctx)
 		if err == nil {
@@ -134,7 +136,7 @@ func (r *Receiver[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 			}
 			r.lost(link, err)
 		}
-		if r.isClosed() {
+		if r.isClosed() || r.client.amqp.ctx.Err() != nil {
 			return nil, iothub.ErrClosed
 		}
 		err = amqpError(ctx, r.op, err)
@@ -146,6 +148,9 @@ func (r *Receiver[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 		}
 		r.client.opts.Logger.Info("receiving again", "op", r.op, "error", err)
 		if e := pause(ctx, max(r.client.opts.Retry.Delay(n, rand.Float64()), iothub.RetryAfter(err))); e != nil {
+			if r.client.amqp.ctx.Err() != nil {
+				return nil, iothub.ErrClosed
+			}
 			return nil, amqpError(ctx, r.op, e)
 		}
 	}

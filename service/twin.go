@@ -178,11 +178,14 @@ func (c *Client) changeTwin(ctx context.Context, op, method, deviceID, moduleID 
 	return result[Twin](ctx, c, r)
 }
 
+// maxEdits is how often others may be faster than EditTwin.
+const maxEdits = 50
+
 // EditTwin changes a twin that others may change, too: it reads the twin, asks
-// edit for the change, and begins again when somebody was faster. edit returns
+// edit for the change, and begins again, up to 50 times, when somebody was faster. edit returns
 // nil to change nothing. The error is ctx's, edit's or that of a request.
 func (c *Client) EditTwin(ctx context.Context, deviceID, moduleID string, edit func(*Twin) (*TwinUpdate, error)) (*Twin, error) {
-	for {
+	for n := 1; ; n++ {
 		t, err := c.GetTwin(ctx, deviceID, moduleID)
 		if err != nil {
 			return nil, err
@@ -194,7 +197,7 @@ func (c *Client) EditTwin(ctx context.Context, deviceID, moduleID string, edit f
 		change := *u
 		change.IfMatch = t.ETag
 		t, err = c.PatchTwin(ctx, deviceID, moduleID, &change)
-		if iothub.KindOf(err) != iothub.KindPreconditionFailed {
+		if iothub.KindOf(err) != iothub.KindPreconditionFailed || n == maxEdits {
 			return t, err
 		}
 		if err := ctx.Err(); err != nil {

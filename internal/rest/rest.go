@@ -205,7 +205,7 @@ func (c *Client) repeat(ctx context.Context, r *Request, body []byte) (*Response
 		if end, ok := ctx.Deadline(); ok && time.Until(end) <= wait {
 			return nil, err // says more than that the time is up
 		}
-		maybeDone = maybeDone || !iothub.NotSent(err) && iothub.KindOf(err) != iothub.KindThrottled
+		maybeDone = maybeDone || !iothub.NotSent(err) && !tooMany(err)
 		c.Logger.Info("request is sent again", "op", r.Op, "attempt", n, "wait", wait, "error", err)
 		t := time.NewTimer(wait)
 		select {
@@ -224,11 +224,18 @@ func (c *Client) again(r *Request, err error) bool {
 	}
 	switch iothub.KindOf(err) {
 	case iothub.KindThrottled:
-		return true // refused before anything was done
+		return tooMany(err) // refused before anything was done
 	case iothub.KindQuotaExceeded, iothub.KindTLS:
 		return false // until tomorrow; until somebody sets up trust
 	}
 	return r.Idempotent || iothub.NotSent(err)
+}
+
+// tooMany reports whether err is a refusal for the rate of requests, status 429.
+// Other limits, as that of messages in a queue, do not go by waiting alone.
+func tooMany(err error) bool {
+	e, ok := errors.AsType[*iothub.Error](err)
+	return ok && (e.Code == http.StatusTooManyRequests || e.Code/1000 == http.StatusTooManyRequests)
 }
 
 func (c *Client) attempt(ctx context.Context, r *Request, body []byte) (*Response, error) {

@@ -167,6 +167,7 @@ func TestRetry(t *testing.T) {
 		"deleted, the answer was lost":  {list: []func(*http.Request) (*http.Response, error){broken, answer(404, `{}`)}, method: "DELETE", idempotent: true, attempts: 2, took: time.Second},
 		"deleted by somebody else":      {list: []func(*http.Request) (*http.Response, error){throttled, answer(404, `{}`)}, method: "DELETE", idempotent: true, attempts: 2, took: 3 * time.Second, kind: iothub.KindNotFound},
 		"asked to wait for too long":    {list: []func(*http.Request) (*http.Response, error){answer(429, `{}`, "Retry-After", "90")}, attempts: 1, kind: iothub.KindThrottled},
+		"a full queue":                  {list: []func(*http.Request) (*http.Response, error){answer(403, `{"Message":"ErrorCode:DeviceMaximumQueueDepthExceeded;x"}`)}, idempotent: true, attempts: 1, kind: iothub.KindThrottled},
 		"the quota is of no use before": {list: []func(*http.Request) (*http.Response, error){answer(403, `{"Message":"ErrorCode:IotHubQuotaExceeded;x"}`)}, idempotent: true, attempts: 1, kind: iothub.KindQuotaExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
