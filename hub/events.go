@@ -29,11 +29,18 @@ type Event struct {
 	Properties       map[string]string
 	SystemProperties map[string]string
 	Body             []byte
+	// Source is where the event comes from: "Telemetry", or for events of the hub
+	// itself "twinChangeEvents", "deviceLifecycleEvents",
+	// "deviceConnectionStateEvents" or "digitalTwinChangeEvents".
+	Source string
 }
 
 // EventsOptions say which events to read. The zero value, and nil, are all that
 // the hub keeps and all that come.
 type EventsOptions struct {
+	// EventHub is the event hub to read, by its name; the built-in one when it is
+	// empty.
+	EventHub string
 	// Partitions are the partitions to read; none means all.
 	Partitions []int
 	// From is where to begin: "start", the default; "now", behind the newest
@@ -97,7 +104,15 @@ func (s *Server) newReader(ctx context.Context, opts EventsOptions) (*core.Event
 			return nil, s.failed("events", err)
 		}
 	}
-	r, err := s.hub.NewReader(ctx, from, opts.Partitions...)
+	name := opts.EventHub
+	if name == "" {
+		name = s.hub.BuiltIn().Name()
+	}
+	e, err := s.hub.EventHub(name)
+	if err != nil {
+		return nil, s.failed("events", err)
+	}
+	r, err := e.NewReader(ctx, from, opts.Partitions...)
 	if err != nil {
 		return nil, s.failed("events", err)
 	}
@@ -109,6 +124,6 @@ func eventOf(e *core.StoredEvent) *Event {
 		Partition: e.Partition, SequenceNumber: e.SequenceNumber, Offset: e.Offset,
 		EnqueuedTime: e.EnqueuedTime.Time, DeviceID: e.DeviceID, ModuleID: e.ModuleID, ModelID: e.ModelID,
 		AuthMethod: e.AuthMethod, GenerationID: e.GenerationID,
-		Properties: e.Properties, SystemProperties: e.System, Body: e.Body,
+		Properties: e.Properties, SystemProperties: e.System, Body: e.Body, Source: e.Source,
 	}
 }

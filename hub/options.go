@@ -47,6 +47,19 @@ type Options struct {
 	// the hub.
 	Routes []Route
 
+	// Routing says where events go, as the JSON of properties.routing in Azure
+	// Resource Manager; see docs/routing.md. Without it the hub has the routing
+	// that was last set over REST or by [Server.SetRouting], at first none: all
+	// messages of devices go to the built-in event hub. With it, neither can
+	// change it.
+	Routing []byte
+	// EventHubName is the name of the built-in event hub for Event Hubs clients;
+	// default the first label of the first host name, or "iothub" when that is an
+	// IP address. ConsumerGroups are its consumer groups beside $Default, at most
+	// 20.
+	EventHubName   string
+	ConsumerGroups []string
+
 	// Tier is the tier of IoT Hub whose rate limits and daily quota apply, one
 	// of [Tiers]; see docs/throttling.md. Empty, the default, limits nothing.
 	Tier string

@@ -13,6 +13,7 @@ import (
 
 	"github.com/iothub-go/iothub/hub/internal/blobs"
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/delivery"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
 	"github.com/iothub-go/iothub/hub/internal/page"
@@ -89,7 +90,9 @@ func (s *Server) open() (err error) {
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
 		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,
 		Tier: s.opts.Tier, Units: s.opts.Units, FaultInjection: s.opts.FaultInjection,
-		Blobs: s.blobs,
+		Blobs:        s.blobs,
+		EventHubName: s.opts.EventHubName, ConsumerGroups: s.opts.ConsumerGroups,
+		Routing: s.opts.Routing, Deliver: delivery.Config{HubName: s.opts.HostNames[0]}.New,
 	}, storage)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)

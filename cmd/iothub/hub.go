@@ -38,6 +38,7 @@ type hubFlags struct {
 	units     int
 	faults    bool
 	noPage    bool
+	routing   string
 	logLevel  string
 	json      bool
 
@@ -84,6 +85,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringVar(&f.tier, "tier", "", "limit rates and messages a day as IoT Hub does in this tier: "+strings.Join(hub.Tiers(), ", ")+"; default no limits")
 	flags.IntVar(&f.units, "units", 0, "number of units of the tier (default 1)")
 	flags.BoolVar(&f.faults, "fault-injection", false, "let devices ask for faults of their own connection, as the test suites of the SDKs do (default true on a loopback address, otherwise false)")
+	flags.StringVar(&f.routing, "routing", "", "JSON file that says where events go: routes, endpoints, enrichments (docs/routing.md); default is what was set over REST")
 	flags.BoolVar(&f.noPage, "no-page", false, "leave out the web page of the HTTPS listener")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
@@ -127,13 +129,20 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 		}
 		routes = append(routes, hub.Route{DeviceID: device, Text: text})
 	}
+	var routing []byte
+	if f.routing != "" {
+		var err error
+		if routing, err = os.ReadFile(f.routing); err != nil {
+			return nil, usage(cmd, fmt.Errorf("--routing: %w", err))
+		}
+	}
 	names := f.hostnames
 	if !ip.IsUnspecified() {
 		names = append(names[:len(names):len(names)], ip.String())
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
-		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 	}, nil
 }

@@ -14,12 +14,10 @@ type Attachment struct {
 	key       identityKey
 	partition *partition
 	since     time.Time
-	entry     []byte // this connection in the table of a record
+	sender    sender // to partition
+	origin    origin // to everything else
+	senders   routedSenders
 	routes    []Route
-
-	// Guarded by partition.mu: the entry of this connection in the open batch.
-	batchID    uint64
-	batchIndex uint32
 
 	activity atomic.Int64 // Unix milliseconds of the last event
 	revoked  atomic.Pointer[Error]
@@ -50,10 +48,13 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 	a := &Attachment{
 		hub: h, principal: p, kick: kick,
 		key:       identityKey{p.DeviceID, p.ModuleID},
-		partition: h.partitions[PartitionOf(p.DeviceID, len(h.partitions))],
+		partition: h.builtin.partitionOf(p.DeviceID),
 		since:     h.now(),
-		entry:     appendConnection(nil, p, modelID),
+		sender:    sender{entry: appendConnection(nil, p, modelID)},
 		routes:    h.routesFor(identityKey{p.DeviceID, p.ModuleID}),
+	}
+	a.origin = origin{
+		key: a.key, gen: p.GenerationID, auth: p.AuthMethod, model: modelID, entry: a.sender.entry, senders: &a.senders,
 	}
 	h.mu.Lock()
 	if h.isClosing() {
@@ -67,11 +68,14 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 	older := h.live[a.key]
 	h.live[a.key] = a
 	delete(h.seen, a.key)
+	number := h.newTicks()
 	h.mu.Unlock()
 	h.announceModel(a.key, p.GenerationID, modelID)
 	if older != nil {
 		// The state stays Connected throughout: nothing saw this identity go.
 		older.kickOnce(NewError(CodeConnectionForcefullyClosed, "a newer connection of %q has taken over", a.key.String()))
+	} else {
+		h.connectionEvent(a, "deviceConnected", number)
 	}
 	return a, nil
 }
@@ -123,14 +127,17 @@ func (a *Attachment) Detach() {
 	a.ServeMethods(nil)
 	now := h.now()
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.live[a.key] != a {
+		h.mu.Unlock()
 		return
 	}
 	delete(h.live, a.key)
 	if dev := h.registry[a.key.device]; dev != nil && (a.key.module == "" || dev.module(a.key.module) != nil) {
 		h.seen[a.key] = seenState{changed: now, activity: a.lastActivity()}
 	}
+	number := h.newTicks()
+	h.mu.Unlock()
+	h.connectionEvent(a, "deviceDisconnected", number)
 }
 
 func (a *Attachment) lastActivity() time.Time {

@@ -21,6 +21,16 @@ type Config struct {
 	Retention time.Duration
 	// RetentionBytes bounds what each partition keeps; zero is no bound.
 	RetentionBytes int64
+	// EventHubName is the name of the built-in event hub for Event Hubs clients;
+	// default the first label of HostName, or "iothub" when that is an IP address.
+	EventHubName string
+	// ConsumerGroups are those of the built-in event hub beside $Default.
+	ConsumerGroups []string
+	// Routing is the routing as the JSON of a [RoutingConfig]; without one the hub
+	// has what [Hub.SetRouting] has stored. Deliver makes what delivers to the
+	// endpoints outside; nil delivers nothing.
+	Routing []byte
+	Deliver func(Delivery) (Deliverer, error)
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int
 	// MaxWaiting bounds the bytes accepted and not yet durable per partition;
@@ -71,6 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Retention == 0 {
 		c.Retention = 24 * time.Hour
+	}
+	if c.EventHubName == "" {
+		c.EventHubName = hubName(c.HostName)
 	}
 	if c.MaxDevices == 0 {
 		c.MaxDevices = 1_000_000

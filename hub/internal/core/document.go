@@ -166,6 +166,7 @@ func (h *Hub) apply(id string, doc *deviceDoc, rev uint64) {
 	h.forgetLocked(old, doc)
 	h.mu.Unlock()
 	kickAll(kicked)
+	h.lifecycleEvents(old, doc)
 	h.mail.identityGone(old, doc)
 	h.twins.identityGone(old, doc)
 }

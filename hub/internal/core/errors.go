@@ -41,6 +41,7 @@ func (e *Error) Is(target error) bool {
 const (
 	CodeInvalidProtocolVersion     = 400001
 	CodeGenericBadRequest          = 400000
+	CodeInvalidOperation           = 400003
 	CodeArgumentInvalid            = 400004
 	CodeArgumentNull               = 400005
 	CodeIotHubFormatError          = 400006
@@ -100,6 +101,7 @@ var codeNames = map[int]string{
 	CodeConfigurationCountLimit:    "ConfigurationCountLimitExceeded",
 	CodeInvalidProtocolVersion:     "InvalidProtocolVersion",
 	CodeGenericBadRequest:          "GenericBadRequest",
+	CodeInvalidOperation:           "InvalidOperation",
 	CodeArgumentInvalid:            "ArgumentInvalid",
 	CodeArgumentNull:               "ArgumentNull",
 	CodeIotHubFormatError:          "IotHubFormatError",

@@ -21,14 +21,14 @@ type Hub struct {
 	throttle *throttle       // nil without a tier
 	faults   *faults         // nil when they are not allowed
 
-	events     EventLog
-	devices    Bucket
-	partitions []*partition // read-only after New
-	stopWatch  func()
-	twins      *twinStore
-	mail       *mail
-	feedback   *feedback
-	methods    methods
+	builtin   *EventHub              // where telemetry goes unless routes say otherwise
+	router    atomic.Pointer[router] // nil: everything goes to builtin
+	devices   Bucket
+	stopWatch func()
+	twins     *twinStore
+	mail      *mail
+	feedback  *feedback
+	methods   methods
 
 	registryJobs registryJobs
 
@@ -37,6 +37,21 @@ type Hub struct {
 	wg        sync.WaitGroup // the committers
 
 	lastTicks atomic.Int64 // see newTicks
+
+	// routingMu guards how the routing is changed, and what follows.
+	routingMu  sync.Mutex
+	storage    Storage
+	routings   Bucket
+	routingRev uint64 // of the stored routing; 0: none
+	knownHubs  map[string]storedEventHub
+	custom     map[string]*EventHub // every one that was opened, by name in lower case
+	lastHub    int
+	matched    sync.Map // *counter of each route by its name
+	unrouted   counter
+
+	deliveryMu sync.Mutex
+	delivering map[string]*deliveryLoop // by name of the endpoint in lower case
+	cursors    Spool
 
 	// mu guards everything below. It is never held across the storage, a kick
 	// or a partition's lock.
@@ -81,6 +96,9 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 		removed:  make(map[string]uint64),
 		live:     make(map[identityKey]*Attachment),
 		seen:     make(map[identityKey]seenState),
+
+		knownHubs: make(map[string]storedEventHub), custom: make(map[string]*EventHub),
+		delivering: make(map[string]*deliveryLoop),
 	}
 	for _, name := range append([]string{cfg.HostName}, cfg.Names...) {
 		h.names[sas.NormalizeHost(name)] = true
@@ -104,9 +122,13 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if h.policies, err = holdPolicies(fixed.Policies); err != nil {
 		return nil, err
 	}
-	if err := h.openTelemetry(ctx, storage, fixed.Partitions); err != nil {
+	if h.builtin, err = h.openEventHub(ctx, storage, EventHubConfig{
+		Name: cfg.EventHubName, Partitions: fixed.Partitions, Retention: cfg.Retention, RetentionBytes: cfg.RetentionBytes,
+		ConsumerGroups: cfg.ConsumerGroups,
+	}, ""); err != nil {
 		return nil, err
 	}
+	h.builtin.created = fixed.Created
 	if h.devices, err = storage.Bucket(ctx, "devices"); err != nil {
 		return nil, fmt.Errorf("core: open the registry: %w", err)
 	}
@@ -128,37 +150,22 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if err := h.registryJobs.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the jobs: %w", err)
 	}
-	for _, p := range h.partitions {
-		h.wg.Go(p.run)
+	h.builtin.start()
+	if err := h.openRouting(ctx, storage); err != nil {
+		h.builtin.shut()
+		h.shutCustom()
+		h.wg.Wait()
+		return nil, fmt.Errorf("core: the routing: %w", err)
 	}
 	h.wg.Go(h.twins.run)
 	return h, nil
 }
 
-func (h *Hub) openTelemetry(ctx context.Context, storage Storage, partitions int) error {
-	var err error
-	h.events, err = storage.EventLog(ctx, EventLogConfig{
-		Partitions: partitions, MaxAge: h.cfg.Retention, MaxBytes: h.cfg.RetentionBytes,
-	})
-	if err != nil {
-		return fmt.Errorf("core: open the telemetry log: %w", err)
-	}
-	h.partitions = make([]*partition, partitions)
-	for i := range h.partitions {
-		p := newPartition(h, i)
-		if err := p.recover(ctx); err != nil {
-			return fmt.Errorf("core: read the end of partition %d: %w", i, err)
-		}
-		h.partitions[i] = p
-	}
-	return nil
-}
-
 // HostName is the hub's primary name.
 func (h *Hub) HostName() string { return h.cfg.HostName }
 
-// Partitions is the number of partitions.
-func (h *Hub) Partitions() int { return len(h.partitions) }
+// Partitions is the number of partitions of the built-in event hub.
+func (h *Hub) Partitions() int { return h.builtin.Partitions() }
 
 // AnswersTo reports whether the hub has that name; case and port do not matter.
 func (h *Hub) AnswersTo(host string) bool { return h.names[sas.NormalizeHost(host)] }
@@ -182,10 +189,10 @@ func (h *Hub) Close(ctx context.Context) error {
 			attached = append(attached, a)
 		}
 		h.mu.RUnlock()
-		for _, p := range h.partitions {
-			p.shut()
-		}
+		h.builtin.shut()
 		h.twins.shut()
+		h.shutCustom()
+		h.wg.Go(func() { h.deliverTo(nil) })
 		for _, a := range attached {
 			a.kickOnce(errClosed())
 		}

@@ -17,6 +17,8 @@ type Event struct {
 	Bag []byte
 	// Payload is the body.
 	Payload []byte
+	// Source is what kind of event it is.
+	Source EventSource
 	// Retain marks a message sent with the retain flag, Will the last will of a
 	// connection. Readers see both as application properties.
 	Retain, Will bool
@@ -33,8 +35,9 @@ func PartitionOf(deviceID string, n int) int {
 // Ingest takes events in. Their bytes are copied before it returns, and it does
 // not wait for the storage: done runs once, later, with nil when all of the
 // events are durable and with an *Error when that is not certain. The done
-// functions of one attachment run in the order of its calls, on the goroutine
-// that commits the partition, so done must not block and must not call Close.
+// functions of one attachment run in the order of its calls, unless routes lead
+// to several places, on a goroutine that commits, so done must not block and must
+// not call Close. It may run before Ingest returns when no route wants anything.
 //
 // When Ingest returns an error, nothing was taken in and done does not run:
 // 413001 for an event above [MaxEventBytes], 503005 when more than
@@ -72,13 +75,22 @@ func (a *Attachment) Ingest(events []Event, done func(error)) error {
 	if len(a.routes) > 0 {
 		err = a.ingestRouted(events, now, done)
 	} else {
-		err = a.partition.enqueue(a, events, size, now, done)
+		err = a.upstream(events, size, now, done)
 	}
 	if err != nil {
 		return err
 	}
 	a.activity.Store(now)
 	return nil
+}
+
+// upstream takes in what goes to the hub: where its routes lead, or by the
+// shortest way to the built-in event hub when there are none.
+func (a *Attachment) upstream(events []Event, size int, now int64, done func(error)) error {
+	if r := a.hub.router.Load(); r != nil {
+		return r.ingest(a.hub, &a.origin, events, now, done)
+	}
+	return a.partition.enqueue(&a.sender, events, size, now, done)
 }
 
 func checkSize(e *Event) *Error {

@@ -26,7 +26,7 @@ type queuedInput struct {
 func (a *Attachment) ingestRouted(events []Event, now int64, done func(error)) error {
 	parts := a.sort(events)
 	if len(parts.queued) == 0 {
-		return a.partition.enqueue(a, events, parts.size, now, done)
+		return a.upstream(events, parts.size, now, done)
 	}
 	m := a.hub.mail
 	if len(parts.upstream) > 0 {
@@ -37,7 +37,7 @@ func (a *Attachment) ingestRouted(events []Event, now int64, done func(error)) e
 		return err
 	}
 	if len(parts.upstream) > 0 {
-		err = a.partition.enqueue(a, parts.upstream, parts.size, now, done)
+		err = a.upstream(parts.upstream, parts.size, now, done)
 	}
 	m.decide(letters, err == nil)
 	return err
@@ -53,7 +53,8 @@ func (a *Attachment) sort(events []Event) (parts routed) {
 	at := h.now().UTC()
 	for i := range events {
 		e := &events[i]
-		upstream, inputs := destinations(a.routes, outputOf(e.Bag), known)
+		m := &eventMessage{hub: h, origin: &a.origin, event: e, now: at.UnixMilli()}
+		upstream, inputs := destinations(a.routes, outputOf(e.Bag), m, known)
 		if upstream {
 			parts.upstream = append(parts.upstream, *e)
 			parts.size += len(e.Bag) + len(e.Payload) + maxEventOverhead

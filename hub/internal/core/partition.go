@@ -13,8 +13,9 @@ import (
 // next record. Batching follows from load; an event that comes alone is
 // committed alone and at once.
 type partition struct {
-	hub   *Hub
-	index int
+	hub    *Hub
+	events EventLog
+	index  int
 
 	mu      sync.Mutex // guards what follows; held for copying only
 	open    *batch     // takes events; nil when there are none
@@ -38,31 +39,44 @@ const (
 	maxKeptBuffer = 2 * targetRecordBytes
 )
 
-func newPartition(h *Hub, index int) *partition {
-	return &partition{hub: h, index: index, wake: make(chan struct{}, 1)}
+func newPartition(h *Hub, events EventLog, index int) *partition {
+	return &partition{hub: h, events: events, index: index, wake: make(chan struct{}, 1)}
 }
 
 // enqueue copies the events of one call into the open batch. Unless they are too
 // many for one record they share one, so that done answers for all of them.
-func (p *partition) enqueue(a *Attachment, events []Event, size int, now int64, done func(error)) error {
+func (p *partition) enqueue(s *sender, events []Event, size int, now int64, done func(error)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.admitLocked(size); err != nil {
+		return err
+	}
+	p.putLocked(s, events, size, now, done)
+	return nil
+}
+
+// admitLocked says whether there is room for events of that size. p.mu is held.
+func (p *partition) admitLocked(size int) error {
 	if p.closed {
 		return errClosed()
 	}
 	if p.waiting+size > p.hub.cfg.MaxWaiting {
 		return NewError(CodeServerBusy, "%d bytes of events wait for the storage already", p.waiting)
 	}
-	if size > targetRecordBytes || len(events) > maxRecordEvents {
-		p.enqueueParts(a, events, now, done)
-		return nil
-	}
-	p.addLocked(a, events, size, now, done)
 	return nil
 }
 
-// enqueueParts splits a call that is too large for one record.
-func (p *partition) enqueueParts(a *Attachment, events []Event, now int64, done func(error)) {
+// putLocked puts events that were admitted into batches. p.mu is held.
+func (p *partition) putLocked(s *sender, events []Event, size int, now int64, done func(error)) {
+	if size > targetRecordBytes || len(events) > maxRecordEvents {
+		p.putPartsLocked(s, events, now, done)
+		return
+	}
+	p.addLocked(s, events, size, now, done)
+}
+
+// putPartsLocked splits a call that is too large for one record.
+func (p *partition) putPartsLocked(s *sender, events []Event, now int64, done func(error)) {
 	var parts [][]Event
 	var sizes []int
 	start, size := 0, 0
@@ -77,13 +91,13 @@ func (p *partition) enqueueParts(a *Attachment, events []Event, now int64, done 
 	parts, sizes = append(parts, events[start:]), append(sizes, size)
 	all := joined(len(parts), done)
 	for i, part := range parts {
-		p.addLocked(a, part, sizes[i], now, all)
+		p.addLocked(s, part, sizes[i], now, all)
 	}
 }
 
 // addLocked puts events that fit one record into the open batch, or into a new
 // one. p.mu is held.
-func (p *partition) addLocked(a *Attachment, events []Event, size int, now int64, done func(error)) {
+func (p *partition) addLocked(s *sender, events []Event, size int, now int64, done func(error)) {
 	b := p.open
 	if b != nil && (b.size()+size > targetRecordBytes || int(b.count)+len(events) > maxRecordEvents) {
 		p.full = append(p.full, b)
@@ -93,7 +107,7 @@ func (p *partition) addLocked(a *Attachment, events []Event, size int, now int64
 		b = p.takeLocked()
 		p.open = b
 	}
-	conn := b.connection(a)
+	conn := b.connection(s)
 	for i := range events {
 		b.add(conn, &events[i], now)
 	}
@@ -169,7 +183,7 @@ func (p *partition) commit(b *batch) error {
 		}
 		p.uncertain = false
 	}
-	if _, err := p.hub.events.Append(ctx, p.index, b.seal(p.nextSeq)); err != nil {
+	if _, err := p.events.Append(ctx, p.index, b.seal(p.nextSeq)); err != nil {
 		// The record may be there all the same: what comes next must not get
 		// numbers that it has.
 		p.uncertain = true
@@ -188,12 +202,12 @@ func (p *partition) failed(err error) error {
 
 // recover reads from the log which sequence number comes next.
 func (p *partition) recover(ctx context.Context) error {
-	_, last, err := p.hub.events.Bounds(ctx, p.index)
+	_, last, err := p.events.Bounds(ctx, p.index)
 	if err != nil || last == 0 {
 		p.nextSeq = 0
 		return err
 	}
-	records, err := p.hub.events.Read(ctx, p.index, last, 1)
+	records, err := p.events.Read(ctx, p.index, last, 1)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // Permission is a set of rights of a shared access policy.
@@ -111,8 +112,9 @@ func newKey() string {
 
 // settings are the facts fixed when a hub's storage is created.
 type settings struct {
-	Partitions int      `json:"partitions"`
-	Policies   []Policy `json:"policies"`
+	Partitions int       `json:"partitions"`
+	Policies   []Policy  `json:"policies"`
+	Created    time.Time `json:"created,omitzero"`
 }
 
 const settingsKey = "hub"
@@ -139,7 +141,7 @@ func loadSettings(ctx context.Context, bucket Bucket, cfg Config) (settings, err
 		if stored != nil {
 			return *stored, nil
 		}
-		made := settings{Partitions: cfg.Partitions, Policies: newPolicies()}
+		made := settings{Partitions: cfg.Partitions, Policies: newPolicies(), Created: cfg.Clock().UTC()}
 		if made.Partitions == 0 {
 			made.Partitions = defaultPartitions
 		}

@@ -26,9 +26,14 @@ type PartitionInfo struct {
 	Empty bool
 }
 
+// PartitionInfo is [EventHub.PartitionInfo] of the built-in event hub.
+func (h *Hub) PartitionInfo(ctx context.Context, partition int) (PartitionInfo, error) {
+	return h.builtin.PartitionInfo(ctx, partition)
+}
+
 // PartitionInfo tells what a partition holds now; 503003 when there is no such
 // partition.
-func (h *Hub) PartitionInfo(ctx context.Context, partition int) (PartitionInfo, error) {
+func (h *EventHub) PartitionInfo(ctx context.Context, partition int) (PartitionInfo, error) {
 	info := PartitionInfo{Partition: partition, FirstSequenceNumber: -1, LastSequenceNumber: -1, LastOffset: "-1", Empty: true}
 	if err := h.checkPartition(partition); err != nil {
 		return info, err
@@ -56,7 +61,7 @@ func (h *Hub) PartitionInfo(ctx context.Context, partition int) (PartitionInfo, 
 	return info, nil
 }
 
-func (h *Hub) checkPartition(partition int) error {
+func (h *EventHub) checkPartition(partition int) error {
 	if partition < 0 || partition >= len(h.partitions) {
 		return NewError(CodePartitionNotFound, "there is no partition %d; there are 0 to %d", partition, len(h.partitions)-1)
 	}
@@ -64,7 +69,7 @@ func (h *Hub) checkPartition(partition int) error {
 }
 
 // recordAt decodes the first record from seq on; nil when there is none.
-func (h *Hub) recordAt(ctx context.Context, partition int, seq uint64) (*record, uint64, error) {
+func (h *EventHub) recordAt(ctx context.Context, partition int, seq uint64) (*record, uint64, error) {
 	records, err := h.events.Read(ctx, partition, seq, 1)
 	if err != nil {
 		return nil, 0, storageError("read events", err)
@@ -82,7 +87,7 @@ func (h *Hub) recordAt(ctx context.Context, partition int, seq uint64) (*record,
 // EventReader reads events of one or more partitions and, at their end, waits
 // for more. Within a partition they come in order. It is for one goroutine.
 type EventReader struct {
-	hub     *Hub
+	hub     *EventHub
 	cursors []*cursor
 	turn    int
 	wake    chan struct{}
@@ -104,10 +109,15 @@ func (c *cursor) drained() bool {
 	return len(c.fetched) == 0 && (c.current == nil || c.current.index >= c.current.count)
 }
 
+// NewReader is [EventHub.NewReader] of the built-in event hub.
+func (h *Hub) NewReader(ctx context.Context, from Position, partitions ...int) (*EventReader, error) {
+	return h.builtin.NewReader(ctx, from, partitions...)
+}
+
 // NewReader makes a reader that begins at the position in each of the
 // partitions, or in all when none is named. It has to be closed. Errors are
 // *Error; 503003 when there is no such partition.
-func (h *Hub) NewReader(ctx context.Context, from Position, partitions ...int) (*EventReader, error) {
+func (h *EventHub) NewReader(ctx context.Context, from Position, partitions ...int) (*EventReader, error) {
 	if len(partitions) == 0 {
 		for i := range h.partitions {
 			partitions = append(partitions, i)
@@ -131,7 +141,7 @@ func (h *Hub) NewReader(ctx context.Context, from Position, partitions ...int) (
 }
 
 // seek finds the record where reading begins and what to skip in it.
-func (h *Hub) seek(ctx context.Context, c *cursor, pos Position) error {
+func (h *EventHub) seek(ctx context.Context, c *cursor, pos Position) error {
 	if pos.kind == fromOffset {
 		c.from = pos.number >> offsetIndexBits
 		c.skip = func(_ *rawEvent, seq uint64, index int, _ uint64) bool {
@@ -164,7 +174,7 @@ func (h *Hub) seek(ctx context.Context, c *cursor, pos Position) error {
 }
 
 // search finds by halving the first record that reached says yes to.
-func (h *Hub) search(ctx context.Context, partition int, first, last uint64, reached func(*record) bool) (uint64, error) {
+func (h *EventHub) search(ctx context.Context, partition int, first, last uint64, reached func(*record) bool) (uint64, error) {
 	if first > last {
 		return first, nil
 	}
@@ -193,7 +203,7 @@ func (r *EventReader) Next(ctx context.Context) (StoredEvent, error) {
 		case <-r.wake:
 		case <-ctx.Done():
 			return StoredEvent{}, ctx.Err()
-		case <-r.hub.closing:
+		case <-r.hub.hub.closing:
 			return StoredEvent{}, errClosed()
 		}
 	}
@@ -218,7 +228,7 @@ func (r *EventReader) TryNext(ctx context.Context) (StoredEvent, error) {
 }
 
 // advance returns the next event of one partition, or ErrNoEvent.
-func (h *Hub) advance(ctx context.Context, c *cursor) (StoredEvent, error) {
+func (h *EventHub) advance(ctx context.Context, c *cursor) (StoredEvent, error) {
 	for {
 		for c.current != nil && c.current.index < c.current.count {
 			index := c.current.index
@@ -246,7 +256,7 @@ func (h *Hub) advance(ctx context.Context, c *cursor) (StoredEvent, error) {
 
 // advanceRecord makes the next record current. A damaged one is logged and
 // passed over: the events behind it are still good.
-func (h *Hub) advanceRecord(ctx context.Context, c *cursor) error {
+func (h *EventHub) advanceRecord(ctx context.Context, c *cursor) error {
 	c.current = nil
 	if len(c.fetched) == 0 {
 		var err error
@@ -263,7 +273,7 @@ func (h *Hub) advanceRecord(ctx context.Context, c *cursor) error {
 	c.from = next.Seq + 1
 	r, err := decodeRecord(next.Data)
 	if err != nil {
-		h.log.Error("a record of events is left out", "partition", c.partition, "record", next.Seq, "error", err)
+		h.hub.log.Error("a record of events is left out", "partition", c.partition, "record", next.Seq, "error", err)
 		return nil
 	}
 	c.current, c.seq = r, next.Seq

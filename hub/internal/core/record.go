@@ -17,7 +17,7 @@ import (
 //	24  int64   latest enqueued time, Unix milliseconds
 //	32  uint32  number of events, 1 to 4096
 //	36  uint32  where the table of connections begins
-//	40  events: flags byte · uvarint connection · varint ms since the base time ·
+//	40  events: flags byte (retain, will, source) · uvarint connection · varint ms since the base time ·
 //	            text property bag, still escaped · text payload
 //	    table:  per connection five texts: device, module, auth method, generation, model
 //
@@ -34,8 +34,10 @@ const (
 	// maxEventOverhead bounds what an event costs beside its bag and payload.
 	maxEventOverhead = 1 + 5 + 10 + 5 + 5
 
-	flagRetain = 1 << 0
-	flagWill   = 1 << 1
+	flagRetain  = 1 << 0
+	flagWill    = 1 << 1
+	sourceShift = 2 // three bits: the EventSource
+	sourceMask  = 7
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -74,14 +76,22 @@ func (b *batch) reset(id uint64) {
 // size is how long the record would be now.
 func (b *batch) size() int { return len(b.buf) + len(b.table) }
 
-// connection gives the index of an attachment's entry, adding it when needed.
-func (b *batch) connection(a *Attachment) uint32 {
-	if a.batchID != b.id {
-		a.batchID, a.batchIndex = b.id, b.conns
-		b.table = append(b.table, a.entry...)
+// sender is who sends events to one partition. Its lock guards what the sender
+// remembers of the open batch.
+type sender struct {
+	entry []byte // in the table of a record
+	id    uint64 // of the batch that has the entry; 0: none
+	index uint32 // there
+}
+
+// connection gives the index of a sender's entry, adding it when needed.
+func (b *batch) connection(s *sender) uint32 {
+	if s.id != b.id {
+		s.id, s.index = b.id, b.conns
+		b.table = append(b.table, s.entry...)
 		b.conns++
 	}
-	return a.batchIndex
+	return s.index
 }
 
 // add encodes one event.
@@ -91,7 +101,7 @@ func (b *batch) add(conn uint32, e *Event, now int64) {
 	}
 	b.last = max(b.last, now)
 	b.count++
-	var flags byte
+	flags := byte(e.Source) << sourceShift
 	if e.Retain {
 		flags |= flagRetain
 	}

@@ -11,9 +11,9 @@ func sampleRecord() []byte {
 	b := new(batch)
 	b.reset(1)
 	for i, model := range []string{"", "dtmi:x;1"} {
-		a := &Attachment{entry: appendConnection(nil, &Principal{DeviceID: "d", ModuleID: "m", AuthMethod: "a", GenerationID: "g"}, model)}
+		s := &sender{entry: appendConnection(nil, &Principal{DeviceID: "d", ModuleID: "m", AuthMethod: "a", GenerationID: "g"}, model)}
 		for n := range 3 {
-			b.add(b.connection(a), &Event{Bag: []byte("k=v"), Payload: bytes.Repeat([]byte("x"), n), Will: i == 1}, 1000+int64(n)-1)
+			b.add(b.connection(s), &Event{Bag: []byte("k=v"), Payload: bytes.Repeat([]byte("x"), n), Will: i == 1}, 1000+int64(n)-1)
 		}
 	}
 	return b.seal(42)

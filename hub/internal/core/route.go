@@ -3,6 +3,8 @@ package core
 import (
 	"fmt"
 	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/routing"
 )
 
 // Route says where the messages go that a module of a device sends, as IoT Edge
@@ -16,6 +18,8 @@ type Route struct {
 	module string // "": any sender, also the device itself; anyName: any module
 	output string // "": any, also none; anyName: any that has a name
 
+	condition *routing.Condition // nil: none
+
 	toModule, toInput string // both "": upstream
 }
 
@@ -23,7 +27,7 @@ const anyName = "*"
 
 // ParseRoute reads a route in the language of IoT Edge:
 //
-//	FROM source INTO sink
+//	FROM source [WHERE condition] INTO sink
 //
 // The source is one of
 //
@@ -33,9 +37,9 @@ const anyName = "*"
 //	/messages/modules/{module}/outputs/{output}
 //
 // where {module} may be *, and the sink $upstream or
-// BrokeredEndpoint("/modules/{module}/inputs/{input}"). Conditions (WHERE) and
-// the changes of twins cannot be routed. The route is for one device, or for
-// every one when deviceID is empty.
+// BrokeredEndpoint("/modules/{module}/inputs/{input}"). The condition is one of
+// package routing. Changes of twins cannot be routed. The route is for one device,
+// or for every one when deviceID is empty.
 func ParseRoute(deviceID, text string) (Route, error) {
 	r := Route{device: deviceID}
 	fail := func(format string, args ...any) (Route, error) {
@@ -51,8 +55,16 @@ func ParseRoute(deviceID, text string) (Route, error) {
 	}
 	source := words[0]
 	rest = strings.TrimSpace(rest)[len(source):]
-	if _, where := cutWord(rest, "WHERE"); where {
-		return fail("conditions (WHERE) are not supported; route by output instead")
+	if condition, where := cutWord(rest, "WHERE"); where {
+		at := lastWord(condition, "INTO")
+		if at < 0 {
+			return fail("INTO and a sink have to follow the condition")
+		}
+		var err error
+		if r.condition, err = routing.Compile(strings.TrimSpace(condition[:at]), nil); err != nil {
+			return fail("%v", err)
+		}
+		rest = condition[at:]
 	}
 	sink, ok := cutWord(rest, "INTO")
 	if !ok {
@@ -75,6 +87,18 @@ func cutWord(s, word string) (rest string, ok bool) {
 	}
 	rest = s[len(word):]
 	return rest, rest == "" || strings.TrimSpace(rest[:1]) == ""
+}
+
+// lastWord finds where a keyword stands last, as a word of its own; -1 when it
+// does not. A sink holds no such word, while a string in a condition may.
+func lastWord(s, word string) int {
+	space := func(i int) bool { return i < 0 || i >= len(s) || strings.TrimSpace(s[i:i+1]) == "" }
+	for i := len(s) - len(word); i >= 0; i-- {
+		if strings.EqualFold(s[i:i+len(word)], word) && space(i-1) && space(i+len(word)) {
+			return i
+		}
+	}
+	return -1
 }
 
 func (r *Route) parseSource(source string) error {
@@ -141,8 +165,9 @@ func (h *Hub) routesFor(k identityKey) (list []Route) {
 }
 
 // takes reports whether a message that leaves by an output goes this way.
-func (r *Route) takes(output string) bool {
-	return r.output == "" || r.output == output || r.output == anyName && output != ""
+func (r *Route) takes(output string, m routing.Message) bool {
+	return (r.output == "" || r.output == output || r.output == anyName && output != "") &&
+		(r.condition == nil || r.condition.Matches(m))
 }
 
 // destination is an input of a module.
@@ -150,10 +175,10 @@ type destination struct{ module, input string }
 
 // destinations finds where the event of an identity goes: upstream, to inputs, or
 // both. known says whether there is a module.
-func destinations(routes []Route, output string, known func(module string) bool) (upstream bool, inputs []destination) {
+func destinations(routes []Route, output string, m routing.Message, known func(module string) bool) (upstream bool, inputs []destination) {
 	for i := range routes {
 		r := &routes[i]
-		if !r.takes(output) {
+		if !r.takes(output, m) {
 			continue
 		}
 		if r.toModule == "" || !known(r.toModule) {

@@ -9,7 +9,7 @@ import (
 // Storage is where a hub keeps what must survive. Implementations are safe for
 // use by many goroutines. Whoever opened it closes it, after [Hub.Close].
 type Storage interface {
-	// EventLog opens the telemetry log, creating what is missing.
+	// EventLog opens the log of that name, creating what is missing.
 	EventLog(ctx context.Context, cfg EventLogConfig) (EventLog, error)
 	// Bucket opens a key-value collection, creating it when it is missing. Names
 	// are lower-case letters and '-'.
@@ -37,6 +37,9 @@ type Spool interface {
 
 // EventLogConfig says how many partitions a log has and how long it keeps them.
 type EventLogConfig struct {
+	// Name tells the logs of a hub apart: lower-case letters, digits, '-', '_' and
+	// '.'. The telemetry log has none.
+	Name string
 	// Partitions is at least 1.
 	Partitions int
 	// MaxAge is how long a record is kept; zero keeps it until MaxBytes says otherwise.
@@ -45,7 +48,7 @@ type EventLogConfig struct {
 	MaxBytes int64
 }
 
-// EventLog keeps the telemetry of every partition as records: batches of events
+// EventLog keeps the events of every partition as records: batches of events
 // whose content only this package reads.
 type EventLog interface {
 	// Append stores one record and returns its sequence, which is 1 or more and

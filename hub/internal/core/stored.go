@@ -28,6 +28,8 @@ type StoredEvent struct {
 	System map[string]string `json:"systemProperties"`
 	// Body is the payload; base64 in JSON.
 	Body []byte `json:"body"`
+	// Source is where it comes from: "Telemetry", "twinChangeEvents", …
+	Source string `json:"messageSource"`
 }
 
 // systemNames maps the names of MQTT to those that readers see. The names that
@@ -58,7 +60,7 @@ func decodeEvent(raw *rawEvent) StoredEvent {
 		DeviceID:     raw.conn.device, ModuleID: raw.conn.module, AuthMethod: raw.conn.authMethod,
 		GenerationID: raw.conn.generation, ModelID: raw.conn.model,
 		Properties: make(map[string]string), System: make(map[string]string),
-		Body: bytes.Clone(raw.payload),
+		Body: bytes.Clone(raw.payload), Source: EventSource(raw.flags >> sourceShift & sourceMask).String(),
 	}
 	bag := topic.NewBagReader(raw.bag)
 	var scratch []byte

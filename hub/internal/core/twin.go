@@ -84,7 +84,7 @@ func (h *Hub) changeTwin(ctx context.Context, key identityKey, data []byte, etag
 		}
 	}
 	err = h.twins.enqueue(&twinOp{
-		key: key, weight: weight,
+		key: key, weight: weight, change: &twinChange{update: u},
 		edit: func(doc *twinDoc, stamp int64) (*twinDoc, *twinNode, error) { return doc.update(u, stamp) },
 		done: func(doc *twinDoc, err error) { finished <- result{doc, err} },
 	})

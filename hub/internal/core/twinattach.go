@@ -65,7 +65,7 @@ func (a *Attachment) PatchReported(patch []byte, done func(version uint64, err e
 	}
 	a.twin.waiting.Add(1)
 	err = h.twins.enqueue(&twinOp{
-		key: a.key, gen: a.principal.GenerationID, weight: parsed.encodedLen(),
+		key: a.key, gen: a.principal.GenerationID, weight: parsed.encodedLen(), change: &twinChange{reported: parsed},
 		edit: func(doc *twinDoc, stamp int64) (*twinDoc, *twinNode, error) {
 			next, err := doc.report(parsed, stamp)
 			return next, nil, err

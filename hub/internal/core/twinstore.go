@@ -63,6 +63,8 @@ type twinOp struct {
 	edit   func(old *twinDoc, stamp int64) (next *twinDoc, notice *twinNode, err error)
 	// done runs on the committer's goroutine once the change is durable.
 	done func(*twinDoc, error)
+	// change is what the events about it tell; nil when there are none.
+	change *twinChange
 	// forget drops the twin of an identity that is gone.
 	forget bool
 
@@ -318,6 +320,9 @@ func (t *twinStore) commit(ops []*twinOp) {
 		if op.err == nil && op.notice != nil {
 			t.hub.notifyDesired(op.key, op.doc.desired.version, op.notice)
 		}
+		if op.err == nil && op.change != nil {
+			t.hub.twinEvents(op.key, op.change, op.doc)
+		}
 		if op.done != nil {
 			op.done(op.doc, op.err)
 		}
@@ -348,6 +353,12 @@ func (t *twinStore) apply(op *twinOp, changed map[identityKey]*twinDoc, stamp in
 		return
 	}
 	op.doc, op.notice = next, notice
+	switch {
+	case next == doc:
+		op.change = nil
+	case op.change != nil:
+		op.change.before = doc
+	}
 	if next != doc {
 		changed[op.key] = next
 	}

@@ -14,6 +14,7 @@ import (
 
 // streamEvents is GET /iothub/events, which only this hub has. Parameters:
 //
+//	hub        the event hub to read by its name; the built-in one by default
 //	partition  all (the default) or numbers separated by commas
 //	from       start, now (the default), an RFC 3339 time, or the offset of the
 //	           last event read, which then applies to each partition
@@ -31,15 +32,20 @@ func streamEvents(q *request) error {
 	if err != nil {
 		return err
 	}
-	partitions, err := q.partitions()
+	hub := q.front.hub.BuiltIn()
+	if name := q.query.Get("hub"); name != "" {
+		if hub, err = q.front.hub.EventHub(name); err != nil {
+			return err
+		}
+	}
+	partitions, err := q.partitions(hub)
 	if err != nil {
 		return err
 	}
 	// The stream ends when the token that opened it does.
-	hub := q.front.hub
-	ctx, cancel := context.WithTimeout(q.r.Context(), q.principal.Expires.Sub(hub.Now()))
+	ctx, cancel := context.WithTimeout(q.r.Context(), q.principal.Expires.Sub(q.front.hub.Now()))
 	defer cancel()
-	s := &eventStream{request: q, control: http.NewResponseController(q.w), device: q.query.Get("device")}
+	s := &eventStream{hub: hub, request: q, control: http.NewResponseController(q.w), device: q.query.Get("device")}
 	if wait {
 		reader, err := hub.NewReader(ctx, from, partitions...)
 		if err != nil {
@@ -79,11 +85,11 @@ func (q *request) boolean(name string, fallback bool) (bool, error) {
 	return v, nil
 }
 
-func (q *request) partitions() ([]int, error) {
+func (q *request) partitions(hub *core.EventHub) ([]int, error) {
 	var list []int
 	text := q.query.Get("partition")
 	if text == "" || strings.EqualFold(text, "all") {
-		for i := range q.front.hub.Partitions() {
+		for i := range hub.Partitions() {
 			list = append(list, i)
 		}
 		return list, nil
@@ -101,6 +107,7 @@ func (q *request) partitions() ([]int, error) {
 }
 
 type eventStream struct {
+	hub     *core.EventHub
 	request *request
 	control *http.ResponseController
 	lines   *json.Encoder
@@ -141,7 +148,7 @@ func (s *eventStream) follow(ctx context.Context, reader *core.EventReader) {
 // readUpTo passes on one partition up to its end as it was, and reports whether
 // the client is still there.
 func (s *eventStream) readUpTo(ctx context.Context, from core.Position, end core.PartitionInfo) bool {
-	reader, err := s.request.front.hub.NewReader(ctx, from, end.Partition)
+	reader, err := s.hub.NewReader(ctx, from, end.Partition)
 	if err != nil {
 		s.request.writeFailed(err)
 		return false

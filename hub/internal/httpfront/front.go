@@ -94,6 +94,10 @@ var routes = []route{
 	{"GET", "statistics/devices", core.RegistryRead, deviceStatistics},
 	{"GET", "statistics/service", core.ServiceConnect, serviceStatistics},
 	{"GET", "iothub/events", core.ServiceConnect, streamEvents},
+	{"GET", "iothub/routing", core.RegistryWrite, getRouting}, // its endpoints may hold secrets
+	{"PUT", "iothub/routing", core.RegistryWrite, putRouting},
+	{"POST", "iothub/routing/test", core.RegistryRead, testRouting},
+	{"GET", "iothub/routing/statistics", core.RegistryRead, routingStatistics},
 	{"POST", "iothub/devices/*/messages", core.ServiceConnect, sendC2D},
 }
 
@@ -141,6 +145,8 @@ func (q *request) scope() []string {
 	switch {
 	case !strings.EqualFold(q.path[0], "iothub"):
 		return q.path
+	case strings.EqualFold(q.path[1], "routing"):
+		return []string{"iothub", "routing"}
 	case strings.EqualFold(q.path[1], "devices"):
 		return []string{"messages", "deviceBound"} // as over AMQP
 	}

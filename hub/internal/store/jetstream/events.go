@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,14 +36,24 @@ type partition struct {
 
 type watch struct{ wake chan<- struct{} }
 
+// streamName is the name of the stream for a partition. Names of streams have no
+// dots.
+func streamName(log string, partition int) string {
+	n := strconv.Itoa(partition)
+	if log == "" {
+		return "EVENTS-" + n
+	}
+	return "EVENTS=" + strings.ReplaceAll(log, ".", "+") + "=" + n
+}
+
 // EventLog opens one stream per partition with the retention of cfg.
 func (s *Store) EventLog(ctx context.Context, cfg core.EventLogConfig) (core.EventLog, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	l := &eventLog{store: s}
 	for i := range cfg.Partitions {
-		n := strconv.Itoa(i)
-		p := &partition{name: "EVENTS-" + n, subject: "events." + n, watches: make(map[*watch]struct{})}
+		p := &partition{name: streamName(cfg.Name, i), watches: make(map[*watch]struct{})}
+		p.subject = "events." + strings.TrimPrefix(strings.TrimPrefix(p.name, "EVENTS"), "-")
 		maxBytes := cfg.MaxBytes
 		if maxBytes == 0 {
 			maxBytes = -1

@@ -20,7 +20,7 @@ type Store struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	log     *eventLog
+	logs    map[string]*eventLog
 	buckets map[string]*bucket
 	spools  map[string]*spool
 }
@@ -33,18 +33,20 @@ func New(clock func() time.Time) *Store {
 	if clock == nil {
 		clock = time.Now
 	}
-	return &Store{now: clock, buckets: make(map[string]*bucket), spools: make(map[string]*spool)}
+	return &Store{now: clock, logs: make(map[string]*eventLog), buckets: make(map[string]*bucket), spools: make(map[string]*spool)}
 }
 
-// EventLog returns the one telemetry log, with the retention of cfg from now on.
+// EventLog returns the log of that name, with the retention of cfg from now on.
 func (s *Store) EventLog(_ context.Context, cfg core.EventLogConfig) (core.EventLog, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.log == nil {
-		s.log = &eventLog{now: s.now}
+	l := s.logs[cfg.Name]
+	if l == nil {
+		l = &eventLog{now: s.now}
+		s.logs[cfg.Name] = l
 	}
-	s.log.configure(cfg)
-	return s.log, nil
+	l.configure(cfg)
+	return l, nil
 }
 
 // Bucket returns the bucket of that name.
