@@ -72,8 +72,8 @@ func TestSendC2DAfterALostLink(t *testing.T) {
 			func() {},
 			func() { h.last().detach("/messages/devicebound") },
 			h.cut,
-			func() { h.last().send(&amqp.Close{Error: &amqp.Error{Condition: "amqp:connection:forced"}}) },
-			func() { h.last().send(&amqp.End{}) },
+			func() { h.last().send(0, &amqp.Close{Error: &amqp.Error{Condition: "amqp:connection:forced"}}) },
+			func() { h.last().send(0, &amqp.End{}) },
 		} {
 			lose()
 			synctest.Wait()

@@ -133,6 +133,8 @@ type Events struct {
 	client *azeventhubs.ConsumerClient // nil until needed
 	hub    string
 	closed bool
+
+	partitions []string // nil until asked for
 }
 
 // endpoint is where events are read.
@@ -278,11 +280,21 @@ func (e *Events) Partitions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, amqpError(ctx, op, err)
 	}
+	e.mu.Lock()
+	known := slices.Clone(e.partitions)
+	e.mu.Unlock()
+	if known != nil { // they never change, and each question costs the library a goroutine
+		return known, nil
+	}
 	p, err := client.GetEventHubProperties(ctx, nil)
 	if err != nil {
 		return nil, eventsError(ctx, op, err)
 	}
-	return slices.Sorted(slices.Values(p.PartitionIDs)), nil
+	ids := slices.Sorted(slices.Values(p.PartitionIDs))
+	e.mu.Lock()
+	e.partitions = slices.Clone(ids)
+	e.mu.Unlock()
+	return ids, nil
 }
 
 // Read returns the events of a partition, beginning at from, as they come. A
