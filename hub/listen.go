@@ -20,9 +20,15 @@ type Protocol string
 const (
 	// MQTT is MQTT 3.1.1 over TLS; its port is 8883.
 	MQTT Protocol = "MQTT"
-	// HTTPS is the REST API, and MQTT over WebSockets at /$iothub/websocket; its
-	// port is 443.
+	// HTTPS is the REST API, and MQTT and AMQP over WebSockets at
+	// /$iothub/websocket; its port is 443.
 	HTTPS Protocol = "HTTPS"
+	// AMQP is AMQP 1.0 over TLS; its port is 5671.
+	AMQP Protocol = "AMQP"
+	// AMQPPlain is AMQP 1.0 without TLS, for Event Hubs clients that are told to
+	// use a development emulator; its port is 5672. Tokens and messages are in the
+	// clear: listen on a loopback address.
+	AMQPPlain Protocol = "AMQPPlain"
 )
 
 // Port is the standard port of the protocol, the one that Azure's clients have
@@ -33,6 +39,10 @@ func (p Protocol) Port() int {
 		return 8883
 	case HTTPS:
 		return 443
+	case AMQP:
+		return 5671
+	case AMQPPlain:
+		return 5672
 	}
 	return 0
 }
@@ -121,14 +131,24 @@ func (s *Server) accept(p Protocol, l net.Listener) error {
 			return g.end()
 		}
 		s.wg.Add(1) // from within a counted loop
-		go s.handshake(nc)
+		switch p {
+		case AMQPPlain:
+			go s.serveAMQP(nc)
+		case AMQP:
+			go s.handshake(nc, s.amqp.ServeConn)
+		default:
+			go s.handshake(nc, s.mqtt.ServeConn)
+		}
 	}
 }
 
-// handshake does the TLS handshake of an MQTT connection and hands it over. It
-// runs on a goroutine of its own, since it needs much stack, and a connection
-// that then idles for days does not.
-func (s *Server) handshake(nc net.Conn) {
+// serveConn is how a protocol head takes a connection.
+type serveConn func(ctx context.Context, nc net.Conn, accepted func()) error
+
+// handshake does the TLS handshake of a connection and hands it over. It runs on a
+// goroutine of its own, since it needs much stack, and a connection that then
+// idles for days does not.
+func (s *Server) handshake(nc net.Conn, serve serveConn) {
 	defer s.wg.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, s.opts.HandshakeTimeout)
 	defer cancel()
@@ -140,8 +160,14 @@ func (s *Server) handshake(nc net.Conn) {
 	}
 	s.wg.Go(func() {
 		// The front says in the log why it ended, and closes it.
-		_ = s.mqtt.ServeConn(context.Background(), t, func() { leave(t) })
+		_ = serve(context.Background(), t, func() { leave(t) })
 	})
+}
+
+// serveAMQP serves a connection without TLS. wg is counted.
+func (s *Server) serveAMQP(nc net.Conn) {
+	defer s.wg.Done()
+	_ = s.amqp.ServeConn(context.Background(), nc, func() { leave(nc) }) // says in the log why it ended
 }
 
 // logHandshake writes why a handshake failed, with advice where the cause is a

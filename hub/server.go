@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/iothub-go/iothub/hub/internal/amqpfront"
 	"github.com/iothub-go/iothub/hub/internal/blobs"
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/delivery"
@@ -31,6 +32,7 @@ type Server struct {
 	hub   *core.Hub
 	store func() // closes the storage
 	mqtt  *mqttfront.Front
+	amqp  *amqpfront.Front
 	http  *http.Server
 	blobs *blobs.Client // of import and export jobs
 	tls   *tlsFiles
@@ -103,6 +105,10 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	s.amqp, err = amqpfront.New(amqpfront.Config{Hub: s.hub, Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout})
+	if err != nil {
+		return fmt.Errorf("hub: %w", err)
+	}
 	s.http = s.newHTTPServer()
 	if s.opts.FaultInjection {
 		s.log.Info("fault injection is on: devices may ask for faults of their connections")
@@ -164,9 +170,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	drained := make(chan error, 1)
+	drained, closed := make(chan error, 1), make(chan error, 1)
 	go func() { drained <- s.http.Shutdown(ctx) }()
+	go func() { closed <- s.amqp.Shutdown(ctx) }()
 	err := s.mqtt.Shutdown(ctx)
+	if e := <-closed; err == nil {
+		err = e
+	}
 	// Closing the core answers the requests that wait for the storage and ends
 	// the readers of events, which would hold the HTTP server open for ever.
 	if e := s.hub.Close(ctx); err == nil {

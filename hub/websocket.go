@@ -9,11 +9,18 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/ws"
 )
 
-// webSocketPath is where devices that may only use the HTTPS port knock (C).
-const webSocketPath = "/$iothub/websocket"
+// Where clients that may only use the HTTPS port knock: those of the hub (C), and
+// those of Event Hubs (wire-service E8).
+const (
+	webSocketPath   = "/$iothub/websocket"
+	eventHubsWSPath = "/$servicebus/websocket"
+)
 
-// subprotocolMQTT is what they ask for; the official SDK for C in upper case.
-const subprotocolMQTT = "mqtt"
+// What they ask for; the official SDK for C asks for MQTT in upper case.
+const (
+	subprotocolMQTT = "mqtt"
+	subprotocolAMQP = "AMQPWSB10"
+)
 
 // connKey is the key of the network connection in the context of a request.
 type connKey struct{}
@@ -30,8 +37,12 @@ func withConn(ctx context.Context, nc net.Conn) context.Context {
 func (s *Server) webSockets(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nc, _ := r.Context().Value(connKey{}).(net.Conn)
-		if strings.EqualFold(r.URL.Path, webSocketPath) {
-			s.serveWebSocket(w, r, nc)
+		switch {
+		case strings.EqualFold(r.URL.Path, webSocketPath):
+			s.serveWebSocket(w, r, nc, subprotocolMQTT, subprotocolAMQP)
+			return
+		case strings.EqualFold(r.URL.Path, eventHubsWSPath):
+			s.serveWebSocket(w, r, nc, subprotocolAMQP)
 			return
 		}
 		leave(nc)
@@ -39,7 +50,7 @@ func (s *Server) webSockets(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, nc net.Conn) {
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, nc net.Conn, protocols ...string) {
 	if !s.begin() {
 		http.Error(w, ErrServerClosed.Error(), http.StatusServiceUnavailable)
 		return
@@ -51,15 +62,19 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, nc net.C
 		http.Error(w, "too many connections have not proved yet who they are", http.StatusServiceUnavailable)
 		return
 	}
-	conn, _, err := ws.Accept(w, r, subprotocolMQTT)
+	conn, protocol, err := ws.Accept(w, r, protocols...)
 	if err != nil {
 		s.log.Info("a WebSocket handshake was refused", "remote", r.RemoteAddr, "reason", err)
 		leave(nc)
 		return
 	}
 	// On a goroutine of its own the connection keeps nothing of the request.
+	serve := s.mqtt.ServeConn
+	if protocol == subprotocolAMQP {
+		serve = s.amqp.ServeConn
+	}
 	s.wg.Go(func() {
-		_ = s.mqtt.ServeConn(context.Background(), conn, func() { leave(conn) })
+		_ = serve(context.Background(), conn, func() { leave(conn) })
 	})
 }
 

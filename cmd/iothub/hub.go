@@ -19,6 +19,9 @@ import (
 	"github.com/iothub-go/iothub/hub"
 )
 
+// noPort, as a port, is not to listen.
+const noPort = -1
+
 // shutdownTimeout bounds the graceful end.
 const shutdownTimeout = 10 * time.Second
 
@@ -31,6 +34,8 @@ type hubFlags struct {
 	routes    []string
 	mqttPort  int
 	httpsPort int
+	amqpPort  int
+	plainPort int
 	hostnames []string
 	noSync    bool
 	retention time.Duration
@@ -44,6 +49,7 @@ type hubFlags struct {
 
 	httpsPortSet bool
 	faultsSet    bool
+	plainPortSet bool
 	fallbackPort int // taken where the standard HTTPS port may not be bound
 }
 
@@ -68,6 +74,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.httpsPortSet = cmd.Flags().Changed("https-port")
 			f.faultsSet = cmd.Flags().Changed("fault-injection")
+			f.plainPortSet = cmd.Flags().Changed("amqp-plain-port")
 			return f.run(cmd)
 		},
 	}
@@ -79,6 +86,8 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringArrayVar(&f.routes, "route", nil, `send outputs of a device's modules to inputs of others, as IoT Edge does: 'DEVICE FROM /messages/modules/A/outputs/X INTO BrokeredEndpoint("/modules/B/inputs/Y")' or '… INTO $upstream'; repeatable`)
 	flags.IntVar(&f.mqttPort, "mqtt-port", hub.MQTT.Port(), "port for MQTT; 0 is any free one")
 	flags.IntVar(&f.httpsPort, "https-port", hub.HTTPS.Port(), fmt.Sprintf("port for HTTPS; 0 is any free one. Unless given, %d is taken where 443 cannot be", f.fallbackPort))
+	flags.IntVar(&f.amqpPort, "amqp-port", hub.AMQP.Port(), "port for AMQP; 0 is any free one")
+	flags.IntVar(&f.plainPort, "amqp-plain-port", hub.AMQPPlain.Port(), "port for AMQP without TLS, for Event Hubs clients with UseDevelopmentEmulator=true; 0 is any free one, -1 is none. Unless given, there is none on other than loopback addresses")
 	flags.StringArrayVar(&f.hostnames, "hostname", nil, "name or IP address that clients reach the hub by; the first one stands in connection strings; repeatable")
 	flags.BoolVar(&f.noSync, "no-sync", false, "acknowledge before events are synced to disk: faster, and a power failure may lose the last second")
 	flags.DurationVar(&f.retention, "retention", 24*time.Hour, "how long events are kept, 1m to 168h")
@@ -111,8 +120,13 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	if !f.faultsSet {
 		f.faults = ip.IsLoopback()
 	}
-	for flag, port := range map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort} {
-		if port < 0 || port > 65535 {
+	if !f.plainPortSet && !ip.IsLoopback() {
+		f.plainPort = noPort
+	}
+	for flag, port := range map[string]int{
+		"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--amqp-port": f.amqpPort, "--amqp-plain-port": f.plainPort,
+	} {
+		if port > 65535 || port < 0 && (port != noPort || flag != "--amqp-plain-port") {
 			return nil, usage(cmd, fmt.Errorf("%s %d is not a port", flag, port))
 		}
 	}
@@ -217,6 +231,22 @@ func (f *hubFlags) listenAll(srv *hub.Server, r *hubReport) error {
 	if !f.noPage {
 		r.Page = pageURL(srv.HostNames()[0], addr)
 	}
+	return f.listenAMQP(srv, r)
+}
+
+func (f *hubFlags) listenAMQP(srv *hub.Server, r *hubReport) error {
+	addr, err := srv.Listen(hub.AMQP, f.address(f.amqpPort))
+	if err != nil {
+		return portError(err, f.amqpPort, "--amqp-port")
+	}
+	r.addListener(hub.AMQP, addr)
+	if f.plainPort == noPort {
+		return nil
+	}
+	if addr, err = srv.Listen(hub.AMQPPlain, f.address(f.plainPort)); err != nil {
+		return portError(err, f.plainPort, "--amqp-plain-port")
+	}
+	r.addListener(hub.AMQPPlain, addr)
 	return nil
 }
 

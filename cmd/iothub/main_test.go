@@ -81,7 +81,7 @@ func (c *command) line() string {
 // beginHub runs "iothub hub" on free ports.
 func beginHub(t *testing.T, dir string, args ...string) (*command, hubReport) {
 	t.Helper()
-	c := begin(t, append([]string{"hub", "--json", "--data", dir, "--mqtt-port", "0", "--https-port", "0", "--device", "dev1"}, args...)...)
+	c := begin(t, append([]string{"hub", "--json", "--data", dir, "--mqtt-port", "0", "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--device", "dev1"}, args...)...)
 	var report hubReport
 	if err := json.Unmarshal([]byte(c.line()), &report); err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func once(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestHubAndMonitor(t *testing.T) {
 	h, r := beginHub(t, t.TempDir(), "--module", "dev1/mod1", "--module", "dev2/mod1")
-	if len(r.Devices) != 3 || r.Devices[2].ModuleID != "mod1" || len(r.Listeners) != 2 || len(r.Notes) != 0 {
+	if len(r.Devices) != 3 || r.Devices[2].ModuleID != "mod1" || len(r.Listeners) != 4 || len(r.Notes) != 0 {
 		t.Errorf("%+v", r)
 	}
 	for i := range 3 {
@@ -232,7 +232,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"hub", "--data", r.DataDir}, exitFailure, r.DataDir},
 		{[]string{"hub", "--data", t.TempDir(), "--mqtt-port", mqttPort}, exitFailure, "--mqtt-port"},
 		{[]string{"hub", "--data", t.TempDir(), "--mqtt-port", "0", "--https-port", mqttPort}, exitFailure, "--https-port"},
-		{[]string{"hub", "--data", t.TempDir(), "--mqtt-port", "0", "--https-port", "0", "--device", "a b"}, exitFailure, "--device a b"},
+		{[]string{"hub", "--data", t.TempDir(), "--mqtt-port", "0", "--https-port", "0", "--amqp-port", "0", "--amqp-plain-port", "0", "--device", "a b"}, exitFailure, "--device a b"},
 		{[]string{"monitor"}, exitUsage, connectionStringVariable},
 		{[]string{"monitor", "--connection-string", "HostName=x"}, exitUsage, "SharedAccessKey"},
 		{[]string{"monitor", "--connection-string", r.Devices[0].ConnectionString}, exitUsage, "service connection string"},
@@ -277,7 +277,7 @@ func TestHTTPSPortFallsBack(t *testing.T) {
 	if err := f.listenAll(srv, &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "in use") || !strings.Contains(r.Notes[0], "443") || len(r.Listeners) != 2 {
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "in use") || !strings.Contains(r.Notes[0], "443") || len(r.Listeners) != 4 {
 		t.Errorf("%+v", r)
 	}
 	f.httpsPort, f.httpsPortSet = busy.Addr().(*net.TCPAddr).Port, true

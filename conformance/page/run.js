@@ -28,7 +28,7 @@ async function main() {
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'iothub-page-'));
   const address = process.platform === 'linux' ? '127.88.83.3' : '127.0.0.1';
   const hub = new Hub({
-    binary: options.hub, args: ['hub', '--json', '--mqtt-port', '0', '--https-port', '0', '--device', deviceId, '--device', 'idle'],
+    binary: options.hub, args: ['hub', '--json', '--mqtt-port', '0', '--https-port', '0', '--amqp-port', '0', '--amqp-plain-port', '0', '--device', deviceId, '--device', 'idle'],
     address, data: path.join(work, 'data'), log: path.join(work, 'hub.log'),
   });
   const report = await hub.start();
