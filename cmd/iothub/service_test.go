@@ -295,9 +295,14 @@ func TestC2DAndEventsUsage(t *testing.T) {
 	v.fails(exitUsage, "Event Hubs", "events", "--event-hub-connection-string", "HostName=x")
 }
 
-func TestPurgeVerb(t *testing.T) {
+func TestC2DVerbs(t *testing.T) {
 	v, _ := beginVerbs(t)
 	if out := v.ok("c2d", "purge", "dev1"); out != "0 messages deleted\n" {
+		t.Error(out)
+	}
+	v.ok("c2d", "send", "dev1", "hello", "--websocket", "-p", "level=high", "--message-id", "m1")
+	v.fails(exitFailure, "404001", "c2d", "send", "nobody", "hello", "--websocket")
+	if out := v.ok("c2d", "purge", "dev1"); out != "1 messages deleted\n" {
 		t.Error(out)
 	}
 	if out := v.ok("c2d", "purge", "dev1", "-o", "json"); out != "{\n  \"purged\": 0\n}\n" {
