@@ -169,6 +169,7 @@ func (h *Hub) apply(id string, doc *deviceDoc, rev uint64) {
 	h.lifecycleEvents(old, doc)
 	h.mail.identityGone(old, doc)
 	h.twins.identityGone(old, doc)
+	h.configs.touchDevice(old, doc)
 }
 
 // catchUp waits until the registry shows something newer than rev for a device

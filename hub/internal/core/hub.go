@@ -30,6 +30,8 @@ type Hub struct {
 	feedback  *feedback
 	methods   methods
 
+	configs configStore
+
 	registryJobs registryJobs
 
 	closing   chan struct{} // closed first thing by Close
@@ -133,6 +135,7 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 		return nil, fmt.Errorf("core: open the registry: %w", err)
 	}
 	h.twins = newTwinStore(h)
+	h.configs.init(h)
 	h.mail, h.feedback = newMail(h), newFeedback(h)
 	if h.stopWatch, err = h.devices.Watch(ctx, h.registryChanged); err != nil {
 		return nil, fmt.Errorf("core: read the registry: %w", err)
@@ -146,6 +149,9 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if err := h.mail.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the messages to devices: %w", err)
 	}
+	if err := h.configs.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the configurations: %w", err)
+	}
 	h.registryJobs.hub, h.registryJobs.jobs = h, make(map[string]*registryJob)
 	if err := h.registryJobs.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the jobs: %w", err)
@@ -158,6 +164,7 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 		return nil, fmt.Errorf("core: the routing: %w", err)
 	}
 	h.wg.Go(h.twins.run)
+	h.wg.Go(h.configs.run)
 	return h, nil
 }
 
@@ -182,6 +189,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		close(h.closing)
 		h.stopWatch()
 		h.mail.close()
+		h.configs.stop()
 		h.registryJobs.close()
 		h.mu.RLock()
 		attached := make([]*Attachment, 0, len(h.live))

@@ -21,7 +21,10 @@ const (
 // systemModules are those that every IoT Edge device has.
 var systemModules = []string{edgeAgent, "$edgeHub"}
 
-const edgeAgent = "$edgeAgent"
+const (
+	edgeAgent     = "$edgeAgent"
+	managedByEdge = "iotEdge"
+)
 
 // validateScopes checks what a client says about the parents of a device.
 func validateScopes(d *Device) error {
@@ -112,7 +115,7 @@ func (h *Hub) setScopes(doc *deviceDoc, d Device) {
 	doc.Scope = edgeScopePrefix + doc.ID + "-" + doc.GenerationID
 	for _, id := range systemModules {
 		if doc.module(id) == nil {
-			m := moduleDoc{ID: id, ManagedBy: "iotEdge", Auth: generatedKeys()}
+			m := moduleDoc{ID: id, ManagedBy: managedByEdge, Auth: generatedKeys()}
 			m.GenerationID, m.Version = h.generation()
 			doc.Modules = append(doc.Modules, m)
 		}

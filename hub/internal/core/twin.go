@@ -26,8 +26,10 @@ type Twin struct {
 	Properties TwinProperties  `json:"properties"`
 	// Capabilities are those of a device; a module has none.
 	Capabilities *Capabilities `json:"capabilities,omitempty"`
-	DeviceScope  string        `json:"deviceScope,omitempty"`
-	ParentScopes []string      `json:"parentScopes,omitempty"`
+	// Configurations are those that the twin is a target of.
+	Configurations map[string]TwinConfiguration `json:"configurations,omitempty"`
+	DeviceScope    string                       `json:"deviceScope,omitempty"`
+	ParentScopes   []string                     `json:"parentScopes,omitempty"`
 }
 
 // TwinProperties are the properties of a twin, each with $metadata and $version.
@@ -139,6 +141,7 @@ func (h *Hub) twinOf(key identityKey, doc *twinDoc) (Twin, error) {
 	if doc == nil {
 		doc = h.twins.get(key, generationOf(dev, mod))
 	}
+	t.Configurations = h.configurationsOf(key)
 	t.ModelID, t.ETag, t.Version = doc.model, etagOf(doc.etag), doc.version
 	t.Tags = doc.tags.root.appendValue(nil)
 	t.Properties.Desired = doc.desired.root.appendFull(nil, doc.desired.version)

@@ -315,6 +315,9 @@ func (t *twinStore) commit(ops []*twinOp) {
 			t.docs[key] = doc
 		}
 		t.mu.Unlock()
+		for key := range changed {
+			t.hub.configs.touch(key)
+		}
 	}
 	for _, op := range ops {
 		if op.err == nil && op.notice != nil {
