@@ -33,7 +33,6 @@ type configStore struct {
 	hub    *Hub
 	bucket Bucket // the configurations
 	spool  Spool  // the states
-	parse  func(condition string) (func(h *Hub, key identityKey) bool, error)
 
 	ctx    context.Context // ends when the hub closes
 	stop   context.CancelFunc
@@ -61,7 +60,7 @@ type configState struct {
 }
 
 func (s *configStore) init(h *Hub) {
-	s.hub, s.parse = h, parseCondition
+	s.hub = h
 	s.docs = make(map[string]*configDoc)
 	s.states = make(map[identityKey]*configState)
 	s.dirty = make(map[identityKey]bool)

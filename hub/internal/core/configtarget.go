@@ -2,7 +2,10 @@ package core
 
 import (
 	"context"
+	"math"
 	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/query"
 )
 
 // target decides which twins a configuration is for.
@@ -23,7 +26,7 @@ func isModuleTarget(text string) bool {
 
 // parseTarget parses a target condition: nothing, "*" or a condition over twins;
 // over modules it is "FROM devices.modules" with or without a condition.
-func (s *configStore) parseTarget(text string, kind contentKind) (*target, error) {
+func parseTarget(text string, kind contentKind) (*target, error) {
 	text = strings.TrimSpace(text)
 	condition := text
 	if isModuleTarget(text) != (kind == moduleContent) && condition != "" && condition != "*" {
@@ -46,7 +49,7 @@ func (s *configStore) parseTarget(text string, kind contentKind) (*target, error
 		t.all = true
 		return t, nil
 	}
-	matches, err := s.parse(condition)
+	matches, err := parseCondition(condition)
 	if err != nil {
 		return nil, NewError(CodeInvalidTargetCondition, "targetCondition: %s", messageOf(err))
 	}
@@ -71,19 +74,45 @@ func (t *target) includes(h *Hub, key identityKey) bool {
 }
 
 // parseCondition parses a condition over twins.
-func parseCondition(string) (func(h *Hub, key identityKey) bool, error) {
-	return nil, NewError(CodeInvalidTargetCondition, "this hub has no conditions yet, only * and nothing")
+func parseCondition(text string) (func(h *Hub, key identityKey) bool, error) {
+	c, err := parseTwinCondition(text)
+	if err != nil {
+		return nil, err
+	}
+	return func(h *Hub, key identityKey) bool {
+		r := h.rowOf(key)
+		return r != nil && c.Matches(r)
+	}, nil
 }
 
 // checkMetric says what is wrong with the query of a metric.
-func (h *Hub) checkMetric(query string) error {
-	if strings.TrimSpace(query) == "" {
+func (h *Hub) checkMetric(text string) error {
+	if strings.TrimSpace(text) == "" {
 		return NewError(CodeInvalidMetricsQuery, "it is empty")
+	}
+	if _, err := query.Parse(text); err != nil {
+		return NewError(CodeInvalidMetricsQuery, "%v", err)
 	}
 	return nil
 }
 
 // countRows says how many rows a query has.
-func (h *Hub) countRows(context.Context, string) (int64, error) {
-	return 0, NewError(CodeInvalidMetricsQuery, "this hub has no queries yet")
+func (h *Hub) countRows(ctx context.Context, text string) (int64, error) {
+	q, err := query.Parse(text)
+	if err != nil {
+		return 0, NewError(CodeInvalidMetricsQuery, "%v", err)
+	}
+	s := &search{hub: h, query: q}
+	if q.Grouped() {
+		s.limit = math.MaxInt
+		var page QueryPage
+		err := s.grouped(ctx, &page)
+		return int64(len(page.Rows)), err
+	}
+	n := int64(0)
+	err = s.each(ctx, func(found) bool {
+		n++
+		return q.Top == 0 || n < int64(q.Top)
+	})
+	return n, err
 }

@@ -99,7 +99,7 @@ func (s *configStore) prepare(c *Configuration) (*configDoc, error) {
 	if doc.content, err = c.Content.parse(); err != nil {
 		return nil, err
 	}
-	if doc.target, err = s.parseTarget(c.TargetCondition, doc.content.kind); err != nil {
+	if doc.target, err = parseTarget(c.TargetCondition, doc.content.kind); err != nil {
 		return nil, err
 	}
 	if c.Priority < 0 {
@@ -366,7 +366,7 @@ func (h *Hub) TestConfigurationQueries(targetCondition string, metrics map[strin
 	if isModuleTarget(targetCondition) {
 		kind = moduleContent
 	}
-	_, err := h.configs.parseTarget(targetCondition, kind)
+	_, err := parseTarget(targetCondition, kind)
 	t.TargetConditionError = text(err)
 	for name, query := range metrics {
 		t.CustomMetricQueryErrors[name] = text(h.checkMetric(query))

@@ -26,7 +26,6 @@ func inConfigWorld(t *testing.T, storage core.Storage, test func(t *testing.T, w
 			t.Fatal(err)
 		}
 		defer closeHub(t, h)
-		core.UseTagConditions(h)
 		test(t, &configWorld{t, h})
 	})
 }
@@ -99,7 +98,7 @@ func TestDeviceConfigurations(t *testing.T) {
 		createDevice(t, w.h, core.Device{DeviceID: "b"})
 		w.patch("a", "", `{"tags":{"env":"prod"},"properties":{"desired":{"own":{"k":1}}}}`)
 		w.create("low", 1, "*", `{"deviceContent":{"properties.desired.x":1,"properties.desired.own.low":{"deep":[1,2]}}}`)
-		w.create("high", 10, "tags.env=prod", `{"deviceContent":{"properties.desired.x":2,"properties.desired.y":"z"}}`)
+		w.create("high", 10, "tags.env='prod'", `{"deviceContent":{"properties.desired.x":2,"properties.desired.y":"z"}}`)
 		w.create("idle", 99, "", `{"deviceContent":{"properties.desired.never":1}}`)
 		w.want("a", "", `{"own":{"k":1},"x":2,"y":"z"}`, "high:Applied low:Targeted")
 		w.want("b", "", `{"own":{"low":{"deep":[1,2]}},"x":1}`, "low:Applied")
@@ -125,7 +124,7 @@ func TestDeviceConfigurations(t *testing.T) {
 			t.Errorf("%+v %v", low, err)
 		}
 		// Another priority, another condition, and away.
-		low.Priority, low.TargetCondition = 20, "tags.env=prod"
+		low.Priority, low.TargetCondition = 20, "tags.env='prod'"
 		if low, err = w.h.UpdateConfiguration(t.Context(), low, low.ETag); err != nil || low.ETag != "Mg==" {
 			t.Fatal(low, err)
 		}
@@ -181,7 +180,7 @@ func TestModuleConfigurations(t *testing.T) {
 		createModule(t, w.h, core.Module{DeviceID: "a", ModuleID: "m"})
 		createModule(t, w.h, core.Module{DeviceID: "a", ModuleID: "n"})
 		w.patch("a", "m", `{"tags":{"k":"v"}}`)
-		w.create("c", 1, "FROM devices.modules WHERE  tags.k=v", `{"moduleContent":{"properties.desired.x":1}}`)
+		w.create("c", 1, "FROM devices.modules WHERE  tags.k='v'", `{"moduleContent":{"properties.desired.x":1}}`)
 		w.create("all", 0, "from devices.modules", `{"moduleContent":{"properties.desired.x":0}}`)
 		w.want("a", "m", `{"x":1}`, "all:Targeted c:Applied")
 		w.want("a", "n", `{"x":0}`, "all:Applied")

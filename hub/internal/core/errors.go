@@ -65,6 +65,8 @@ const (
 	CodeGenericNotFound            = 404000
 	CodeDeviceNotFound             = 404001
 	CodeJobNotFound                = 404002
+	CodeJobAlreadyExists           = 409104
+	CodeTooManyJobs                = 429004
 	CodeModuleNotFound             = 404010
 	CodeDeviceNotOnline            = 404103
 	CodeConfigurationNotFound      = 404301
@@ -96,6 +98,8 @@ var codeNames = map[int]string{
 	CodeInvalidMetricsQuery:        "InvalidConfigurationMetricsQuery",
 	CodeJobQuotaExceeded:           "JobQuotaExceeded",
 	CodeJobNotFound:                "JobNotFound",
+	CodeJobAlreadyExists:           "JobAlreadyExists",
+	CodeTooManyJobs:                "ThrottlingMaxActiveJobCountExceeded",
 	CodeConfigurationNotFound:      "ConfigurationNotFound",
 	CodeConfigurationAlreadyExists: "ConfigurationAlreadyExists",
 	CodeConfigurationCountLimit:    "ConfigurationCountLimitExceeded",

@@ -33,6 +33,7 @@ type Hub struct {
 	configs configStore
 
 	registryJobs registryJobs
+	jobs         scheduledJobs
 
 	closing   chan struct{} // closed first thing by Close
 	closeOnce sync.Once
@@ -152,6 +153,10 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if err := h.configs.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the configurations: %w", err)
 	}
+	h.jobs.init(h)
+	if err := h.jobs.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the scheduled jobs: %w", err)
+	}
 	h.registryJobs.hub, h.registryJobs.jobs = h, make(map[string]*registryJob)
 	if err := h.registryJobs.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the jobs: %w", err)
@@ -164,6 +169,7 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 		return nil, fmt.Errorf("core: the routing: %w", err)
 	}
 	h.wg.Go(h.twins.run)
+	h.wg.Go(h.jobs.run)
 	h.wg.Go(h.configs.run)
 	return h, nil
 }
@@ -187,6 +193,7 @@ func (h *Hub) Now() time.Time { return h.now() }
 func (h *Hub) Close(ctx context.Context) error {
 	h.closeOnce.Do(func() {
 		close(h.closing)
+		h.jobs.cancel()
 		h.stopWatch()
 		h.mail.close()
 		h.configs.stop()

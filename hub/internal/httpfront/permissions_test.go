@@ -59,6 +59,11 @@ var operations = []struct {
 	{"POST", "/iothub/routing/test", "", `{"condition":"true"}`, core.RegistryRead, 200},
 	{"GET", "/iothub/routing/statistics", "", "", core.RegistryRead, 200},
 	{"POST", "/iothub/devices/d/messages", "", `{"body":"aGk="}`, core.ServiceConnect, 204},
+	{"POST", "/devices/query", "", `{"query":"SELECT * FROM devices"}`, core.ServiceConnect, 200},
+	{"PUT", "/jobs/v2/j", "", `{"type":"scheduleUpdateTwin","updateTwin":{"tags":{"a":1}},"queryCondition":"false"}`, core.ServiceConnect, 200},
+	{"GET", "/jobs/v2/j", "", "", core.ServiceConnect, 200},
+	{"GET", "/jobs/v2/query", "", "", core.ServiceConnect, 200},
+	{"POST", "/jobs/v2/none/cancel", "", "", core.ServiceConnect, 404},
 	{"DELETE", "/devices/d/modules/m", "*", "", core.RegistryWrite, 204},
 	{"DELETE", "/devices/d", "", "", core.RegistryWrite, 204},
 }

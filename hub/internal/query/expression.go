@@ -16,24 +16,16 @@ func (p path) eval(r Row) Value { return r.Lookup(p) }
 func (p path) String() string { return strings.Join(p, ".") }
 
 // name is what a column of the path is called: its last name.
-func (p path) name() string {
-	last := p[len(p)-1]
-	if len(p) == 1 {
-		for _, known := range rootNames {
-			if strings.EqualFold(known, last) {
-				return known
-			}
-		}
-	}
-	return last
-}
+func (p path) name() string { return p[len(p)-1] }
 
-// rootNames are the names at the root of a twin, which are found whatever their
-// case.
+// rootNames are the names at the root of a row, which are found whatever their
+// case: those of twins, and those of a device's part of a job.
 var rootNames = []string{
 	"deviceId", "moduleId", "modelId", "etag", "deviceEtag", "version", "status", "statusReason", "statusUpdateTime",
 	"connectionState", "lastActivityTime", "cloudToDeviceMessageCount", "authenticationType", "x509Thumbprint",
 	"capabilities", "deviceScope", "parentScopes", "configurations", "tags", "properties",
+	"jobId", "jobType", "startTimeUtc", "endTimeUtc", "createdDateTimeUtc", "createdTimeUtc", "lastUpdatedDateTimeUtc",
+	"outcome", "error",
 }
 
 type constant Value

@@ -324,12 +324,21 @@ func (p *parser) names() (path, *Error) {
 	}
 }
 
-// unqualified leaves out the collection that may stand in front of a path.
+// unqualified leaves out the collection that may stand in front of a path, and
+// writes the name at its root as IoT Hub does.
 func (p path) unqualified() path {
 	for _, collection := range []path{{"devices", "jobs"}, {"devices", "modules"}, {"devices"}} {
 		n := len(collection)
 		if len(p) > n && slices.EqualFunc(p[:n], collection, strings.EqualFold) {
-			return p[n:]
+			p = p[n:]
+			break
+		}
+	}
+	if len(p) > 0 {
+		for _, known := range rootNames {
+			if strings.EqualFold(known, p[0]) {
+				p[0] = known
+			}
 		}
 	}
 	return p

@@ -61,8 +61,8 @@ func (e *Error) in(text string) *Error {
 // Row is what queries look at: the twin of a device or module, or a device's part
 // of a job.
 type Row interface {
-	// Lookup returns the value at a path of names, whose first is to be found
-	// whatever its case. What is not there is undefined.
+	// Lookup returns the value at a path of names. The first is written as IoT Hub
+	// writes it if it is one of its own. What is not there is undefined.
 	Lookup(path []string) Value
 }
 
