@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strings"
+	"sync/atomic"
 
 	"github.com/iothub-go/iothub/hub/internal/query"
 )
@@ -109,10 +110,15 @@ func (h *Hub) countRows(ctx context.Context, text string) (int64, error) {
 		err := s.grouped(ctx, &page)
 		return int64(len(page.Rows)), err
 	}
-	n := int64(0)
-	err = s.each(ctx, func(found) bool {
-		n++
-		return q.Top == 0 || n < int64(q.Top)
+	var n atomic.Int64
+	err = s.each(ctx, func() func(found) bool {
+		return func(found) bool {
+			n.Add(1)
+			return true
+		}
 	})
-	return n, err
+	if q.Top > 0 {
+		return min(n.Load(), int64(q.Top)), err
+	}
+	return n.Load(), err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,35 @@ type deviceDoc struct {
 	ParentScopes []string       `json:"parents,omitempty"`
 	Modules      []moduleDoc    `json:"modules,omitempty"`
 
-	rev uint64 // revision in the bucket
+	rev  uint64 // revision in the bucket
+	twin *twinCell
+}
+
+// twinCell leads from an identity to its twin without a look-up, for queries that
+// read all of them. It is shared by the documents of one generation of the
+// identity; an empty one is the twin that nobody has changed.
+type twinCell = atomic.Pointer[twinDoc]
+
+// takeCells gives the identities of a document their cells: those of the document
+// before, where the generation is the same.
+func (d *deviceDoc) takeCells(old *deviceDoc) {
+	if old != nil && old.GenerationID == d.GenerationID {
+		d.twin = old.twin
+	}
+	if d.twin == nil {
+		d.twin = new(twinCell)
+	}
+	for i := range d.Modules {
+		m := &d.Modules[i]
+		if old != nil {
+			if was := old.module(m.ID); was != nil && was.GenerationID == m.GenerationID {
+				m.twin = was.twin
+			}
+		}
+		if m.twin == nil {
+			m.twin = new(twinCell)
+		}
+	}
 }
 
 // moduleDoc is a module as stored inside its device.
@@ -35,6 +64,8 @@ type moduleDoc struct {
 	Version      uint64         `json:"ver"`
 	ManagedBy    string         `json:"managedBy,omitempty"`
 	Auth         Authentication `json:"auth"`
+
+	twin *twinCell
 }
 
 func (d *deviceDoc) module(id string) *moduleDoc {
@@ -156,6 +187,7 @@ func (h *Hub) apply(id string, doc *deviceDoc, rev uint64) {
 			h.removed[id] = rev
 		}
 	} else {
+		doc.takeCells(old)
 		h.registry[id] = doc
 	}
 	if h.applied != nil {

@@ -115,10 +115,13 @@ func (s *scheduledJobs) run() {
 
 // startDue starts what is due and says how long there is nothing to do.
 func (s *scheduledJobs) startDue() time.Duration {
-	now := s.hub.now()
 	wait := 24 * time.Hour
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.jobs) == 0 {
+		return wait
+	}
+	now := s.hub.now()
 	for id, j := range s.jobs {
 		switch {
 		case j.active:

@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"hash/fnv"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/iothub-go/iothub/hub/internal/query"
 )
@@ -156,33 +159,64 @@ func (f *found) compare(device, module string) int {
 	return cmp.Or(strings.Compare(f.device, device), strings.Compare(f.module, module))
 }
 
-// each calls fn with every row that the query takes, in no order, until fn returns
-// false. The row is used again unless fn keeps a copy.
-func (s *search) each(ctx context.Context, fn func(f found) bool) error {
+// each has every row that the query takes added, in no order. The work is shared
+// by several goroutines, each of which makes an add of its own; it returns false
+// to end the search. A row is only good until add returns unless it is kept.
+func (s *search) each(ctx context.Context, newAdd func() func(f found) bool) error {
 	if s.query.Source == query.Jobs {
+		add := newAdd()
 		return s.hub.jobs.eachRow(ctx, func(r *jobRow) bool {
-			return !s.query.Matches(r) || fn(found{r, r.DeviceID, r.JobID})
+			return !s.query.Matches(r) || add(found{r, r.DeviceID, r.JobID})
 		})
 	}
-	for i, dev := range s.hub.devicesNow() {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+	devices := s.hub.devicesNow()
+	workers := max(1, min(runtime.GOMAXPROCS(0), len(devices)/minShare))
+	share := (len(devices) + workers - 1) / workers
+	var wg sync.WaitGroup
+	var over atomic.Bool
+	for part := range slices.Chunk(devices, max(share, 1)) {
+		add := newAdd()
+		wg.Go(func() { s.part(ctx, part, add, &over) })
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// minShare is how many devices are worth a goroutine.
+const minShare = 2000
+
+// part looks at some of the devices.
+func (s *search) part(ctx context.Context, devices []*deviceDoc, add func(f found) bool, over *atomic.Bool) {
+	var r twinRow
+	for i, dev := range devices {
+		if i%1024 == 0 && (ctx.Err() != nil || over.Load()) {
+			return
 		}
 		if s.query.Source == query.Devices {
-			r := &twinRow{hub: s.hub, dev: dev}
-			if s.query.Matches(r) && !fn(found{r, dev.ID, ""}) {
-				return nil
+			r = twinRow{hub: s.hub, dev: dev}
+			if s.query.Matches(&r) && !add(found{&r, dev.ID, ""}) {
+				over.Store(true)
+				return
 			}
 			continue
 		}
 		for m := range dev.Modules {
-			r := &twinRow{hub: s.hub, dev: dev, mod: &dev.Modules[m]}
-			if s.query.Matches(r) && !fn(found{r, dev.ID, r.mod.ID}) {
-				return nil
+			r = twinRow{hub: s.hub, dev: dev, mod: &dev.Modules[m]}
+			if s.query.Matches(&r) && !add(found{&r, dev.ID, r.mod.ID}) {
+				over.Store(true)
+				return
 			}
 		}
 	}
-	return nil
+}
+
+// kept is a found row that may be kept.
+func (f found) kept() found {
+	if r, ok := f.row.(*twinRow); ok {
+		c := *r
+		f.row = &c
+	}
+	return f
 }
 
 // devicesNow is the registry as it is. Documents never change.
@@ -212,38 +246,54 @@ func (l *lowest) Pop() any {
 
 // keyed finds the rows that come first behind the token in the order of ids.
 func (s *search) keyed(ctx context.Context, page *QueryPage) error {
-	var best lowest
 	after := s.from.Module
 	if s.query.Source == query.Jobs {
 		after = s.from.Job
 	}
-	err := s.each(ctx, func(f found) bool {
-		switch {
-		case s.from.Rows > 0 && f.compare(s.from.Device, after) <= 0:
-		case len(best) <= s.limit: // one more than fits says that there is more
-			heap.Push(&best, f)
-		case f.compare(best[0].device, best[0].module) < 0:
-			best[0] = f
-			heap.Fix(&best, 0)
+	var parts []*lowest
+	err := s.each(ctx, func() func(found) bool {
+		best := new(lowest)
+		parts = append(parts, best)
+		return func(f found) bool {
+			switch l := *best; {
+			case s.from.Rows > 0 && f.compare(s.from.Device, after) <= 0:
+			case len(l) <= s.limit: // one more than fits says that there is more
+				heap.Push(best, f.kept())
+			case f.compare(l[0].device, l[0].module) < 0:
+				l[0] = f.kept()
+				heap.Fix(best, 0)
+			}
+			return true
 		}
-		return true
 	})
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(best, func(x, y found) int { return x.compare(y.device, y.module) })
-	return s.cut(page, best)
+	var all []found
+	for _, best := range parts {
+		all = append(all, *best...)
+	}
+	slices.SortFunc(all, func(x, y found) int { return x.compare(y.device, y.module) })
+	return s.cut(page, all)
 }
 
 // ordered finds all rows and sorts them as the query says.
 func (s *search) ordered(ctx context.Context, page *QueryPage) error {
-	var all []found
-	err := s.each(ctx, func(f found) bool {
-		all = append(all, f)
-		return true
+	var parts []*[]found
+	err := s.each(ctx, func() func(found) bool {
+		list := new([]found)
+		parts = append(parts, list)
+		return func(f found) bool {
+			*list = append(*list, f.kept())
+			return true
+		}
 	})
 	if err != nil {
 		return err
+	}
+	var all []found
+	for _, list := range parts {
+		all = append(all, *list...)
 	}
 	slices.SortFunc(all, func(x, y found) int {
 		return cmp.Or(s.query.Compare(x.row, y.row), x.compare(y.device, y.module))
@@ -290,17 +340,20 @@ func (s *search) render(f found) (json.RawMessage, error) {
 
 // grouped gathers all rows.
 func (s *search) grouped(ctx context.Context, page *QueryPage) error {
-	groups := s.query.NewGroups()
-	full := false
-	err := s.each(ctx, func(f found) bool {
-		full = !groups.Add(f.row)
-		return !full
+	var parts []*query.Groups
+	err := s.each(ctx, func() func(found) bool {
+		groups := s.query.NewGroups()
+		parts = append(parts, groups)
+		return func(f found) bool { return groups.Add(f.row) }
 	})
 	if err != nil {
 		return err
 	}
-	if full {
-		return NewError(CodeArgumentInvalid, "the query has too many groups")
+	groups := s.query.NewGroups()
+	for _, part := range parts {
+		if part.Full() || !groups.Merge(part) {
+			return NewError(CodeArgumentInvalid, "the query has too many groups")
+		}
 	}
 	rows := groups.Rows()
 	rows = rows[min(s.from.Rows, len(rows)):]

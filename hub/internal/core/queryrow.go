@@ -27,7 +27,10 @@ func (r *twinRow) key() identityKey {
 
 func (r *twinRow) twin() *twinDoc {
 	if r.doc == nil {
-		r.doc = r.hub.twins.get(r.key(), generationOf(r.dev, r.mod))
+		gen := generationOf(r.dev, r.mod)
+		if r.doc = cellOf(r.dev, r.mod).Load(); r.doc == nil || r.doc.gen != gen {
+			r.doc = freshTwin(gen)
+		}
 	}
 	return r.doc
 }

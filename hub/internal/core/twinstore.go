@@ -144,9 +144,29 @@ func (t *twinStore) load(ctx context.Context) error {
 		t.offer(s)
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.docs = docs
+	t.mu.Unlock()
+	t.fillCells(docs)
 	return nil
+}
+
+// fillCells lets the identities of twins lead to what has become of them.
+func (t *twinStore) fillCells(docs map[identityKey]*twinDoc) {
+	t.hub.mu.RLock()
+	defer t.hub.mu.RUnlock()
+	for key, doc := range docs {
+		dev, mod, err := t.hub.documentsLocked(key)
+		if err == nil && generationOf(dev, mod) == doc.gen {
+			cellOf(dev, mod).Store(doc)
+		}
+	}
+}
+
+func cellOf(dev *deviceDoc, mod *moduleDoc) *twinCell {
+	if mod != nil {
+		return mod.twin
+	}
+	return dev.twin
 }
 
 // get returns the twin of an identity of that generation.
@@ -315,6 +335,7 @@ func (t *twinStore) commit(ops []*twinOp) {
 			t.docs[key] = doc
 		}
 		t.mu.Unlock()
+		t.fillCells(changed)
 		for key := range changed {
 			t.hub.configs.touch(key)
 		}

@@ -24,6 +24,10 @@ type twinMember struct {
 	node *twinNode
 }
 
+// fewMembers is up to where looking at each member is faster than halving: most
+// names differ in their length already.
+const fewMembers = 16
+
 // nullLeaf is how a patch says that a member is to go. A twin never holds one.
 const nullLeaf = "null"
 
@@ -32,6 +36,14 @@ func (n *twinNode) isObject() bool { return n != nil && n.leaf == "" }
 // member gives the member of that name, nil when n has none or is no object.
 func (n *twinNode) member(name string) *twinNode {
 	if !n.isObject() {
+		return nil
+	}
+	if len(n.members) <= fewMembers {
+		for i := range n.members {
+			if n.members[i].name == name {
+				return n.members[i].node
+			}
+		}
 		return nil
 	}
 	i, ok := slices.BinarySearchFunc(n.members, name, func(m twinMember, name string) int { return strings.Compare(m.name, name) })

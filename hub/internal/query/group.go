@@ -8,6 +8,7 @@ import (
 // Groups gathers the rows of a query that groups or counts. It is for one
 // goroutine.
 type Groups struct {
+	full   bool
 	query  *Query
 	groups map[string]*group
 }
@@ -29,7 +30,7 @@ type cell struct {
 const maxGroups = 100_000
 
 // NewGroups begins to gather.
-func (q *Query) NewGroups() *Groups { return &Groups{q, make(map[string]*group)} }
+func (q *Query) NewGroups() *Groups { return &Groups{query: q, groups: make(map[string]*group)} }
 
 // Add takes a row in. It reports false when there are too many groups.
 func (g *Groups) Add(r Row) bool {
@@ -43,6 +44,7 @@ func (g *Groups) Add(r Row) bool {
 	to := g.groups[string(key)]
 	if to == nil {
 		if len(g.groups) == maxGroups {
+			g.full = true
 			return false
 		}
 		to = &group{cells: make([]cell, len(g.query.columns))}
@@ -75,13 +77,8 @@ func (c *cell) add(col *column, r Row) {
 		}
 		c.count++
 		c.sum += v.Number
-	case v.Kind == String:
-		if n, ok := compare(v, c.least); !ok || n < 0 {
-			c.least = v
-		}
-		if n, ok := compare(v, c.most); !ok || n > 0 {
-			c.most = v
-		}
+	default:
+		c.strings(v)
 	}
 }
 
@@ -107,6 +104,56 @@ func (c *cell) value(aggregate string) Value {
 		return Num(c.min)
 	}
 	return Num(c.max)
+}
+
+// Full reports whether a row was not taken in because there are too many groups.
+func (g *Groups) Full() bool { return g.full }
+
+// Merge takes in what another one for the same query has gathered, which is not to
+// be used any more. It reports false when there are too many groups.
+func (g *Groups) Merge(other *Groups) bool {
+	for key, from := range other.groups {
+		to := g.groups[key]
+		if to == nil {
+			if len(g.groups) == maxGroups {
+				return false
+			}
+			g.groups[key] = from
+			continue
+		}
+		for i := range to.cells {
+			to.cells[i].merge(&from.cells[i])
+		}
+	}
+	return true
+}
+
+func (c *cell) merge(o *cell) {
+	if o.count > 0 {
+		if c.count == 0 || o.min < c.min {
+			c.min = o.min
+		}
+		if c.count == 0 || o.max > c.max {
+			c.max = o.max
+		}
+		c.count += o.count
+		c.sum += o.sum
+	}
+	c.strings(o.least)
+	c.strings(o.most)
+}
+
+// strings takes a string in for MIN and MAX.
+func (c *cell) strings(v Value) {
+	if v.Kind != String {
+		return
+	}
+	if n, ok := compare(v, c.least); !ok || n < 0 {
+		c.least = v
+	}
+	if n, ok := compare(v, c.most); !ok || n > 0 {
+		c.most = v
+	}
 }
 
 // Rows gives the results as JSON objects, in an order that is the same each time.

@@ -73,18 +73,37 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	case Bool:
 		return strconv.AppendBool(dst, v.Truth)
 	case Number:
+		if n := int64(v.Number); float64(n) == v.Number && n > -maxExact && n < maxExact {
+			return strconv.AppendInt(dst, n, 10)
+		}
 		data, err := json.Marshal(v.Number)
 		if err != nil { // infinite
 			return append(dst, "null"...)
 		}
 		return append(dst, data...)
 	case String:
+		if plain(v.Text) {
+			return append(append(append(dst, '"'), v.Text...), '"')
+		}
 		data, _ := json.Marshal(v.Text) // a string always encodes
 		return append(dst, data...)
 	case Composite:
 		return append(dst, v.Text...)
 	}
 	return append(dst, "null"...)
+}
+
+// maxExact is up to where a number is the same as a whole one.
+const maxExact = 1 << 53
+
+// plain reports whether a text is the same in JSON.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // compare orders two values of one kind. ok is false for values that cannot be
