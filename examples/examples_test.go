@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,8 +40,9 @@ func startHub(t *testing.T, o *hub.Options) *hub.Server {
 	return s
 }
 
-// start builds and starts an example for the given identity of the hub.
-func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string) *program {
+// start builds and starts an example for the given identity of the hub, with
+// what is to be on its standard input.
+func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string, stdin ...io.Reader) *program {
 	t.Helper()
 	var cs string
 	var err error
@@ -70,6 +73,7 @@ func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string) *progra
 		t.Fatal(err)
 	}
 	p.cmd.Stderr = os.Stderr
+	p.cmd.Stdin = io.MultiReader(stdin...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +101,24 @@ func (p *program) end() {
 	}
 	if err := p.cmd.Wait(); err != nil {
 		p.t.Fatalf("%v; it said:\n%s", err, strings.Join(p.seen, "\n"))
+	}
+}
+
+func TestUpload(t *testing.T) {
+	s := startHub(t, nil)
+	addr, err := s.Listen(hub.HTTPS, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(addr.String())
+	t.Setenv("IOTHUB_HTTPS_PORT", port)
+	p := start(t, s, "upload", "dev1", "", strings.NewReader("one\ntwo\n"))
+	p.expect("8 bytes are there")
+	p.expect("uploaded")
+	p.end()
+	n, err := s.FileNotification(t.Context())
+	if err != nil || n.BlobName != "dev1/log.txt" || n.Size != 8 {
+		t.Errorf("told %+v, %v", n, err)
 	}
 }
 

@@ -5,14 +5,12 @@ import (
 	"crypto/x509"
 	"net/http"
 	"time"
-
-	"github.com/iothub-go/iothub/hub/internal/blobs"
 )
 
-// newBlobClient makes the client for the containers of import and export jobs. It
-// reads no environment, and there is no limit on how long a blob takes, because a
-// job can be cancelled.
-func (s *Server) newBlobClient() *blobs.Client {
+// newHTTPClient makes the client for storage accounts: of import and export jobs,
+// and of uploads. It reads no environment, and there is no limit on how long a blob
+// takes, because what asks for it can be cancelled.
+func (s *Server) newHTTPClient() *http.Client {
 	roots := s.opts.RootCAs
 	if roots == nil {
 		var err error
@@ -23,10 +21,10 @@ func (s *Server) newBlobClient() *blobs.Client {
 	}
 	roots = roots.Clone()
 	roots.AppendCertsFromPEM(s.tls.authority().CAPEM())
-	return blobs.New(&http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute,
 		IdleConnTimeout:       30 * time.Second,
-	}})
+	}}
 }

@@ -71,6 +71,12 @@ type Options struct {
 	// then events like any other.
 	FaultInjection bool
 
+	// NoUploads refuses file uploads. Default is to take them, at the hub's own
+	// blob endpoint on the HTTPS listener, or with UploadAccount in an account of
+	// Azure Storage.
+	NoUploads     bool
+	UploadAccount *StorageAccount
+
 	// NoPage leaves out the web page that the HTTPS listener has at /. It holds
 	// no secret and opens nothing that the REST API does not.
 	NoPage bool

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/amqpfront"
+	"github.com/iothub-go/iothub/hub/internal/blobfront"
 	"github.com/iothub-go/iothub/hub/internal/blobs"
+	"github.com/iothub-go/iothub/hub/internal/blobstore"
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/delivery"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
@@ -35,6 +37,11 @@ type Server struct {
 	amqp  *amqpfront.Front
 	http  *http.Server
 	blobs *blobs.Client // of import and export jobs
+
+	uploads      core.UploadTarget // nil: none
+	blobStore    *blobstore.Store  // of the hub's own endpoint; nil without one
+	blobEndpoint *blobfront.Front  // the same
+
 	tls   *tlsFiles
 	slots chan struct{} // one for each connection that has not proved who it is
 
@@ -85,20 +92,24 @@ func (s *Server) open() (err error) {
 	if s.tls, err = loadTLS(s.opts.DataDir, s.opts.HostNames, s.log); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	s.blobs = s.newBlobClient()
+	s.blobs = blobs.New(s.newHTTPClient())
+	if err := s.openUploads(); err != nil {
+		return err
+	}
 	s.hub, err = core.New(s.ctx, core.Config{
 		HostName: s.opts.HostNames[0], Names: s.opts.HostNames[1:],
 		Partitions: s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
 		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,
 		Tier: s.opts.Tier, Units: s.opts.Units, FaultInjection: s.opts.FaultInjection,
-		Blobs:        s.blobs,
+		Blobs: s.blobs, Uploads: s.uploads,
 		EventHubName: s.opts.EventHubName, ConsumerGroups: s.opts.ConsumerGroups,
 		Routing: s.opts.Routing, Deliver: delivery.Config{HubName: s.opts.HostNames[0]}.New,
 	}, storage)
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
+	s.openBlobEndpoint()
 	s.mqtt, err = mqttfront.New(mqttfront.Config{
 		Hub: s.hub, Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout, MaxUnacked: s.opts.MaxUnacked,
 	})
@@ -203,7 +214,7 @@ func (s *Server) isClosed() bool { return s.ctx.Err() != nil }
 // request; how long one may take is for the head to know.
 func (s *Server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           s.webSockets(s.withPage(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log))),
+		Handler:           s.webSockets(s.withPage(s.withBlobs(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log)))),
 		ReadHeaderTimeout: s.opts.HandshakeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

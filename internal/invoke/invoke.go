@@ -10,20 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/iothub-go/iothub"
-	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/devicerest"
 	"github.com/iothub-go/iothub/internal/rest"
 	"github.com/iothub-go/iothub/internal/transport"
 )
 
 const (
-	apiVersion = "2021-04-12"
 	// maxAnswer bounds the body of an answer: a method payload and the JSON
 	// around it, escaped.
 	maxAnswer = 1 << 20
@@ -71,8 +68,7 @@ func (c *Call) validate() error {
 	return nil
 }
 
-// Do makes the call as the module that p is for. Each call has a connection of
-// its own: calls are rare, and an idle one would cost more than it saves.
+// Do makes the call as the module that p is for.
 func Do(ctx context.Context, p *transport.Params, c *Call) (*iothub.MethodResponse, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -85,26 +81,9 @@ func Do(ctx context.Context, p *transport.Params, c *Call) (*iothub.MethodRespon
 	if p.GatewayHostName != "" {
 		peer = p.GatewayHostName
 	}
-	port := "443"
-	if c.Port != 0 {
-		port = strconv.Itoa(c.Port)
-	}
-	d, err := link.NewDialer(link.Host(peer), p.Credential.Certificate(), p.Options, link.Path{Port: port})
+	resp, err := devicerest.Do(ctx, "invoke method", p, peer, c.Port, req)
 	if err != nil {
 		return nil, err
-	}
-	t := &http.Transport{
-		DialTLSContext:    func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
-		DisableKeepAlives: true,
-	}
-	defer t.CloseIdleConnections()
-	req.URL.Host = net.JoinHostPort(link.Host(peer), port)
-	resp, err := t.RoundTrip(req)
-	if err != nil {
-		if _, ok := errors.AsType[*iothub.Error](err); ok {
-			return nil, err
-		}
-		return nil, &iothub.Error{Op: "invoke method", Kind: iothub.KindNetwork, Retryable: true, Err: err}
 	}
 	defer resp.Body.Close()
 	return answer(resp)
@@ -129,21 +108,13 @@ func request(ctx context.Context, p *transport.Params, c *Call) (*http.Request, 
 	if c.ModuleID != "" {
 		path += "/modules/" + url.PathEscape(c.ModuleID)
 	}
-	u := "https://hub" + path + "/methods?api-version=" + apiVersion // Do fills in the host
+	u := "https://hub" + path + "/methods?api-version=" + devicerest.APIVersion // the host is filled in
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
-	req.Host = ""
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("x-ms-edge-moduleId", p.Identity.String())
-	tok, err := p.Credential.Token(ctx, p.Identity.Resource(link.Host(p.HostName)), time.Now(), p.Options.TokenLifetime)
-	if err != nil {
-		return nil, err
-	}
-	if tok.Value != "" {
-		req.Header.Set("Authorization", tok.Value)
-	}
 	return req, nil
 }
 

@@ -38,6 +38,7 @@ var routes = []route{
 	{pattern: "$cbs", client: both, public: true, open: openCBS},
 	{pattern: "messages/devicebound", client: sends, need: core.ServiceConnect, open: openDeviceBound},
 	{pattern: "messages/servicebound/feedback", client: receives, need: core.ServiceConnect, open: openFeedback},
+	{pattern: "messages/servicebound/filenotifications", client: receives, need: core.ServiceConnect, open: openFileNotifications},
 	{pattern: "messages/events", client: receives, need: core.ServiceConnect, open: redirect("/")},
 	{pattern: "messages/events/$management", client: both, need: core.ServiceConnect, open: redirect("/$management")},
 }

@@ -31,6 +31,8 @@ type Config struct {
 	// endpoints outside; nil delivers nothing.
 	Routing []byte
 	Deliver func(Delivery) (Deliverer, error)
+	// Uploads is where devices upload files to; nil refuses uploads.
+	Uploads UploadTarget
 	// MaxDevices bounds the identity registry; default 1,000,000.
 	MaxDevices int
 	// MaxWaiting bounds the bytes accepted and not yet durable per partition;

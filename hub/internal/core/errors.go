@@ -39,107 +39,117 @@ func (e *Error) Is(target error) bool {
 
 // The codes that this package gives. The first three digits are the HTTP status.
 const (
-	CodeInvalidProtocolVersion     = 400001
-	CodeGenericBadRequest          = 400000
-	CodeInvalidOperation           = 400003
-	CodeArgumentInvalid            = 400004
-	CodeArgumentNull               = 400005
-	CodeIotHubFormatError          = 400006
-	CodeConnectionForcefullyClosed = 400027
-	CodeBlobContainerValidation    = 400008
-	CodeFaultInjection             = 400029
-	CodeCannotRegisterModule       = 400301
-	CodeInvalidConfigContent       = 400401
-	CodeImmutableConfigContent     = 400403
-	CodeInvalidTargetCondition     = 400404
-	CodeInvalidMetricsQuery        = 400405
-	CodeUnauthorizedAccess         = 401002
-	CodeUnauthorized               = 401003
-	CodeSystemModuleModify         = 401100
-	CodeQueueDepthExceeded         = 403004
-	CodeJobQuotaExceeded           = 403003
-	CodeInvalidExpiry              = 403009
-	CodeQuotaExceeded              = 403002
-	CodeDeviceDisabled             = 403012
-	CodeMaximumInflightMethods     = 403800
-	CodeGenericNotFound            = 404000
-	CodeDeviceNotFound             = 404001
-	CodeJobNotFound                = 404002
-	CodeJobAlreadyExists           = 409104
-	CodeTooManyJobs                = 429004
-	CodeModuleNotFound             = 404010
-	CodeDeviceNotOnline            = 404103
-	CodeConfigurationNotFound      = 404301
-	CodeMethodNotAllowed           = 405000
-	CodeDeviceAlreadyExists        = 409001
-	CodeModuleAlreadyExists        = 409301
-	CodeConfigurationAlreadyExists = 409401
-	CodePreconditionFailed         = 412001
-	CodeMessageLockLost            = 412002
-	CodeMessageTooLarge            = 413001
-	CodeTooManyDevices             = 413002
-	CodeTooManyModules             = 413003
-	CodeConfigurationCountLimit    = 413101
-	CodeThrottling                 = 429001
-	CodeThrottleBacklog            = 429002
-	CodeServerError                = 500001
-	CodeGenericBadGateway          = 502000
-	CodeServiceUnavailable         = 503001
-	CodePartitionNotFound          = 503003
-	CodeGatewayTimeout             = 504101
-	CodeServerBusy                 = 503005
+	CodeInvalidProtocolVersion      = 400001
+	CodeGenericBadRequest           = 400000
+	CodeInvalidOperation            = 400003
+	CodeArgumentInvalid             = 400004
+	CodeArgumentNull                = 400005
+	CodeDefaultStorageNotConfigured = 400014
+	CodeInvalidCorrelationID        = 400015
+	CodeExpiredCorrelationID        = 400016
+	CodeUploadStorage               = 400020
+	CodeTooManyUploads              = 403006
+	CodeIotHubFormatError           = 400006
+	CodeConnectionForcefullyClosed  = 400027
+	CodeBlobContainerValidation     = 400008
+	CodeFaultInjection              = 400029
+	CodeCannotRegisterModule        = 400301
+	CodeInvalidConfigContent        = 400401
+	CodeImmutableConfigContent      = 400403
+	CodeInvalidTargetCondition      = 400404
+	CodeInvalidMetricsQuery         = 400405
+	CodeUnauthorizedAccess          = 401002
+	CodeUnauthorized                = 401003
+	CodeSystemModuleModify          = 401100
+	CodeQueueDepthExceeded          = 403004
+	CodeJobQuotaExceeded            = 403003
+	CodeInvalidExpiry               = 403009
+	CodeQuotaExceeded               = 403002
+	CodeDeviceDisabled              = 403012
+	CodeMaximumInflightMethods      = 403800
+	CodeGenericNotFound             = 404000
+	CodeDeviceNotFound              = 404001
+	CodeJobNotFound                 = 404002
+	CodeJobAlreadyExists            = 409104
+	CodeTooManyJobs                 = 429004
+	CodeModuleNotFound              = 404010
+	CodeDeviceNotOnline             = 404103
+	CodeConfigurationNotFound       = 404301
+	CodeMethodNotAllowed            = 405000
+	CodeDeviceAlreadyExists         = 409001
+	CodeModuleAlreadyExists         = 409301
+	CodeConfigurationAlreadyExists  = 409401
+	CodePreconditionFailed          = 412001
+	CodeMessageLockLost             = 412002
+	CodeMessageTooLarge             = 413001
+	CodeTooManyDevices              = 413002
+	CodeTooManyModules              = 413003
+	CodeConfigurationCountLimit     = 413101
+	CodeThrottling                  = 429001
+	CodeThrottleBacklog             = 429002
+	CodeServerError                 = 500001
+	CodeGenericBadGateway           = 502000
+	CodeServiceUnavailable          = 503001
+	CodePartitionNotFound           = 503003
+	CodeGatewayTimeout              = 504101
+	CodeServerBusy                  = 503005
 )
 
 var codeNames = map[int]string{
-	CodeBlobContainerValidation:    "BlobContainerValidationError",
-	CodeInvalidConfigContent:       "InvalidConfigurationContent",
-	CodeImmutableConfigContent:     "ImmutableConfigurationContent",
-	CodeInvalidTargetCondition:     "InvalidConfigurationTargetCondition",
-	CodeInvalidMetricsQuery:        "InvalidConfigurationMetricsQuery",
-	CodeJobQuotaExceeded:           "JobQuotaExceeded",
-	CodeJobNotFound:                "JobNotFound",
-	CodeJobAlreadyExists:           "JobAlreadyExists",
-	CodeTooManyJobs:                "ThrottlingMaxActiveJobCountExceeded",
-	CodeConfigurationNotFound:      "ConfigurationNotFound",
-	CodeConfigurationAlreadyExists: "ConfigurationAlreadyExists",
-	CodeConfigurationCountLimit:    "ConfigurationCountLimitExceeded",
-	CodeInvalidProtocolVersion:     "InvalidProtocolVersion",
-	CodeGenericBadRequest:          "GenericBadRequest",
-	CodeInvalidOperation:           "InvalidOperation",
-	CodeArgumentInvalid:            "ArgumentInvalid",
-	CodeArgumentNull:               "ArgumentNull",
-	CodeIotHubFormatError:          "IotHubFormatError",
-	CodeConnectionForcefullyClosed: "ConnectionForcefullyClosedOnNewConnection",
-	CodeFaultInjection:             "ConnectionForcefullyClosedOnFaultInjection",
-	CodeCannotRegisterModule:       "CannotRegisterModuleToModule",
-	CodeUnauthorizedAccess:         "IotHubUnauthorizedAccess",
-	CodeUnauthorized:               "IotHubUnauthorized",
-	CodeSystemModuleModify:         "SystemModuleModifyUnauthorizedAccess",
-	CodeQueueDepthExceeded:         "DeviceMaximumQueueDepthExceeded",
-	CodeInvalidExpiry:              "InvalidMessageExpiryTime",
-	CodeQuotaExceeded:              "IotHubQuotaExceeded",
-	CodeDeviceDisabled:             "DeviceDisabled",
-	CodeMaximumInflightMethods:     "DeviceMaximumInflightMethodExceeded",
-	CodeGenericNotFound:            "GenericNotFound",
-	CodeDeviceNotFound:             "DeviceNotFound",
-	CodeModuleNotFound:             "ModuleNotFound",
-	CodeDeviceNotOnline:            "DeviceNotOnline",
-	CodeMethodNotAllowed:           "GenericMethodNotAllowed",
-	CodeDeviceAlreadyExists:        "DeviceAlreadyExists",
-	CodeModuleAlreadyExists:        "ModuleAlreadyExistsOnDevice",
-	CodePreconditionFailed:         "PreconditionFailed",
-	CodeMessageLockLost:            "DeviceMessageLockLost",
-	CodeMessageTooLarge:            "MessageTooLarge",
-	CodeTooManyDevices:             "TooManyDevices",
-	CodeTooManyModules:             "TooManyModulesOnDevice",
-	CodeThrottling:                 "ThrottlingException",
-	CodeThrottleBacklog:            "ThrottleBacklogLimitExceeded",
-	CodeServerError:                "ServerError",
-	CodeGenericBadGateway:          "GenericBadGateway",
-	CodeServiceUnavailable:         "ServiceUnavailable",
-	CodePartitionNotFound:          "PartitionNotFound",
-	CodeGatewayTimeout:             "GatewayTimeout",
-	CodeServerBusy:                 "ServerBusy",
+	CodeBlobContainerValidation:     "BlobContainerValidationError",
+	CodeInvalidConfigContent:        "InvalidConfigurationContent",
+	CodeImmutableConfigContent:      "ImmutableConfigurationContent",
+	CodeInvalidTargetCondition:      "InvalidConfigurationTargetCondition",
+	CodeInvalidMetricsQuery:         "InvalidConfigurationMetricsQuery",
+	CodeJobQuotaExceeded:            "JobQuotaExceeded",
+	CodeJobNotFound:                 "JobNotFound",
+	CodeJobAlreadyExists:            "JobAlreadyExists",
+	CodeTooManyJobs:                 "ThrottlingMaxActiveJobCountExceeded",
+	CodeConfigurationNotFound:       "ConfigurationNotFound",
+	CodeConfigurationAlreadyExists:  "ConfigurationAlreadyExists",
+	CodeConfigurationCountLimit:     "ConfigurationCountLimitExceeded",
+	CodeInvalidProtocolVersion:      "InvalidProtocolVersion",
+	CodeGenericBadRequest:           "GenericBadRequest",
+	CodeInvalidOperation:            "InvalidOperation",
+	CodeArgumentInvalid:             "ArgumentInvalid",
+	CodeDefaultStorageNotConfigured: "DefaultStorageEndpointNotConfigured",
+	CodeInvalidCorrelationID:        "InvalidCorrelationId",
+	CodeExpiredCorrelationID:        "ExpiredCorrelationId",
+	CodeUploadStorage:               "InvalidStorageEndpoint",
+	CodeTooManyUploads:              "DeviceMaximumActiveFileUploadLimitExceeded",
+	CodeArgumentNull:                "ArgumentNull",
+	CodeIotHubFormatError:           "IotHubFormatError",
+	CodeConnectionForcefullyClosed:  "ConnectionForcefullyClosedOnNewConnection",
+	CodeFaultInjection:              "ConnectionForcefullyClosedOnFaultInjection",
+	CodeCannotRegisterModule:        "CannotRegisterModuleToModule",
+	CodeUnauthorizedAccess:          "IotHubUnauthorizedAccess",
+	CodeUnauthorized:                "IotHubUnauthorized",
+	CodeSystemModuleModify:          "SystemModuleModifyUnauthorizedAccess",
+	CodeQueueDepthExceeded:          "DeviceMaximumQueueDepthExceeded",
+	CodeInvalidExpiry:               "InvalidMessageExpiryTime",
+	CodeQuotaExceeded:               "IotHubQuotaExceeded",
+	CodeDeviceDisabled:              "DeviceDisabled",
+	CodeMaximumInflightMethods:      "DeviceMaximumInflightMethodExceeded",
+	CodeGenericNotFound:             "GenericNotFound",
+	CodeDeviceNotFound:              "DeviceNotFound",
+	CodeModuleNotFound:              "ModuleNotFound",
+	CodeDeviceNotOnline:             "DeviceNotOnline",
+	CodeMethodNotAllowed:            "GenericMethodNotAllowed",
+	CodeDeviceAlreadyExists:         "DeviceAlreadyExists",
+	CodeModuleAlreadyExists:         "ModuleAlreadyExistsOnDevice",
+	CodePreconditionFailed:          "PreconditionFailed",
+	CodeMessageLockLost:             "DeviceMessageLockLost",
+	CodeMessageTooLarge:             "MessageTooLarge",
+	CodeTooManyDevices:              "TooManyDevices",
+	CodeTooManyModules:              "TooManyModulesOnDevice",
+	CodeThrottling:                  "ThrottlingException",
+	CodeThrottleBacklog:             "ThrottleBacklogLimitExceeded",
+	CodeServerError:                 "ServerError",
+	CodeGenericBadGateway:           "GenericBadGateway",
+	CodeServiceUnavailable:          "ServiceUnavailable",
+	CodePartitionNotFound:           "PartitionNotFound",
+	CodeGatewayTimeout:              "GatewayTimeout",
+	CodeServerBusy:                  "ServerBusy",
 }
 
 // NewError makes an *Error from one of the codes of this package; the name and

@@ -34,6 +34,8 @@ type Hub struct {
 
 	registryJobs registryJobs
 	jobs         scheduledJobs
+	uploads      uploads
+	files        fileNotices
 
 	closing   chan struct{} // closed first thing by Close
 	closeOnce sync.Once
@@ -152,6 +154,11 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	}
 	if err := h.configs.open(ctx, storage); err != nil {
 		return nil, fmt.Errorf("core: read the configurations: %w", err)
+	}
+	h.uploads.init(h.policies)
+	h.files.hub = h
+	if err := h.files.open(ctx, storage); err != nil {
+		return nil, fmt.Errorf("core: read the notifications of uploads: %w", err)
 	}
 	h.jobs.init(h)
 	if err := h.jobs.open(ctx, storage); err != nil {

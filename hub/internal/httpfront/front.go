@@ -49,6 +49,7 @@ type request struct {
 	query url.Values
 
 	principal *core.ServicePrincipal // once authorised
+	device    *core.Principal        // the same, for what devices ask
 }
 
 // route is what the front knows. A pattern is the segments of a path, "*" for an
@@ -84,6 +85,14 @@ var routes = []route{
 	{"POST", "digitaltwins/*/commands/*", core.ServiceConnect, invokeCommand},
 	{"POST", "digitaltwins/*/components/*/commands/*", core.ServiceConnect, invokeCommand},
 	{"DELETE", "devices/*/commands", core.ServiceConnect, purgeCommands},
+	{"POST", "devices/*/files", 0, createUpload},
+	{"POST", "devices/*/files/notifications", 0, endUpload},
+	{"POST", "devices/*/files/notifications/*", 0, endUpload},
+	{"POST", "devices/*/modules/*/files", 0, createUpload},
+	{"POST", "devices/*/modules/*/files/notifications", 0, endUpload},
+	{"GET", "messages/servicebound/filenotifications", core.ServiceConnect, receiveFileNotification},
+	{"DELETE", "messages/servicebound/filenotifications/*", core.ServiceConnect, completeFileNotification},
+	{"POST", "messages/servicebound/filenotifications/*/abandon", core.ServiceConnect, abandonFileNotification},
 	{"GET", "messages/servicebound/feedback", core.ServiceConnect, receiveFeedback},
 	{"DELETE", "messages/servicebound/feedback/*", core.ServiceConnect, completeFeedback},
 	{"POST", "messages/servicebound/feedback/*/abandon", core.ServiceConnect, abandonFeedback},
@@ -134,8 +143,12 @@ func (q *request) serve() error {
 		return q.notFound(allowed)
 	}
 	hub := q.front.hub
-	module, err := q.authorizeModule(found)
-	if !module {
+	done, err := q.authorizeModule(found)
+	switch {
+	case done:
+	case found.need == 0:
+		q.device, err = q.authenticateDevice()
+	default:
 		q.principal, err = hub.AuthorizeService(hub.Now(), q.r.Header.Get("Authorization"), found.need, q.scope()...)
 	}
 	if err != nil {

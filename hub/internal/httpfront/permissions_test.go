@@ -37,6 +37,9 @@ var operations = []struct {
 	{"POST", "/digitaltwins/d/commands/x", "", "", core.ServiceConnect, 404},              // not online
 	{"POST", "/digitaltwins/d/components/c/commands/x", "", "", core.ServiceConnect, 404}, // not online
 	{"DELETE", "/devices/d/commands", "", "", core.ServiceConnect, 200},
+	{"GET", "/messages/servicebound/filenotifications", "", "", core.ServiceConnect, 204},
+	{"DELETE", "/messages/servicebound/filenotifications/lost", "", "", core.ServiceConnect, 412},
+	{"POST", "/messages/servicebound/filenotifications/lost/abandon", "", "", core.ServiceConnect, 412},
 	{"GET", "/messages/servicebound/feedback", "", "", core.ServiceConnect, 204},
 	{"DELETE", "/messages/servicebound/feedback/lost", "", "", core.ServiceConnect, 412},
 	{"POST", "/messages/servicebound/feedback/lost/abandon", "", "", core.ServiceConnect, 412},
