@@ -194,6 +194,8 @@ func (f *hubFlags) serve(cmd *cobra.Command, srv *hub.Server) error {
 		return err
 	}
 	report.ServiceConnectionString = srv.ServiceConnectionString()
+	report.EventHub = srv.EventHubConnectionString("")
+	report.EventHubEmulator = srv.EventHubEmulatorConnectionString("")
 	if ip := net.ParseIP(f.listen); ip.IsUnspecified() && len(f.hostnames) == 0 {
 		report.Notes = append(report.Notes, "Connection strings name "+srv.HostNames()[0]+
 			": for clients on other machines, start with --hostname NAME.")

@@ -16,13 +16,17 @@ import (
 type hubReport struct {
 	Listeners               []reportedListener `json:"listeners"`
 	ServiceConnectionString string             `json:"serviceConnectionString"`
-	Page                    string             `json:"page,omitempty"`
-	Devices                 []reportedIdentity `json:"devices,omitempty"`
-	CAFile                  string             `json:"caFile"`
-	DataDir                 string             `json:"dataDir"`
-	Retention               string             `json:"retention"`
-	NoSync                  bool               `json:"noSync,omitempty"`
-	Notes                   []string           `json:"notes,omitempty"`
+	// EventHub is for Event Hubs clients, and EventHubEmulator for those in
+	// development mode, which is without TLS.
+	EventHub         string             `json:"eventHubConnectionString,omitempty"`
+	EventHubEmulator string             `json:"eventHubEmulatorConnectionString,omitempty"`
+	Page             string             `json:"page,omitempty"`
+	Devices          []reportedIdentity `json:"devices,omitempty"`
+	CAFile           string             `json:"caFile"`
+	DataDir          string             `json:"dataDir"`
+	Retention        string             `json:"retention"`
+	NoSync           bool               `json:"noSync,omitempty"`
+	Notes            []string           `json:"notes,omitempty"`
 }
 
 type reportedListener struct {
@@ -87,6 +91,11 @@ func (r *hubReport) text() []byte {
 	line("")
 	line("Service connection string (policy iothubowner):")
 	line("  %s", r.ServiceConnectionString)
+	if r.EventHub != "" {
+		line("")
+		line("Event Hubs-compatible connection string:")
+		line("  %s", r.EventHub)
+	}
 	if len(r.Devices) == 0 {
 		line("")
 		line("No devices were named: start with --device NAME to create one.")

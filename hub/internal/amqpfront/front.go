@@ -26,15 +26,11 @@ type Config struct {
 	// WriteTimeout is how long a client may leave bytes unread before its
 	// connection is closed; default 30 s.
 	WriteTimeout time.Duration
-	// EventHubName is the Event Hubs-compatible name of the built-in endpoint,
-	// which clients are told that look for it at the hub; default "iothub".
-	EventHubName string
 }
 
 const (
 	defaultConnectTimeout = 10 * time.Second
 	defaultWriteTimeout   = 30 * time.Second
-	defaultEventHubName   = "iothub"
 )
 
 // ErrClosed is what ServeConn returns once Shutdown has been called.
@@ -47,6 +43,8 @@ type Front struct {
 	log *slog.Logger
 
 	wg sync.WaitGroup // connections
+
+	receivers receivers // of events
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -69,9 +67,6 @@ func New(cfg Config) (*Front, error) {
 	}
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = defaultWriteTimeout
-	}
-	if cfg.EventHubName == "" {
-		cfg.EventHubName = defaultEventHubName
 	}
 	return &Front{cfg: cfg, hub: cfg.Hub, log: cfg.Logger, conns: make(map[*conn]struct{})}, nil
 }

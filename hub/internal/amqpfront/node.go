@@ -39,6 +39,11 @@ var routes = []route{
 	{pattern: "messages/devicebound", client: sends, need: core.ServiceConnect, open: openDeviceBound},
 	{pattern: "messages/servicebound/feedback", client: receives, need: core.ServiceConnect, open: openFeedback},
 	{pattern: "messages/servicebound/filenotifications", client: receives, need: core.ServiceConnect, open: openFileNotifications},
+	{pattern: "$management", client: both, public: true, open: openManagement},
+	{pattern: "*/$management", client: both, public: true, open: openManagement},
+	{pattern: "*/consumergroups/*/partitions/*", client: receives, public: true, open: openEvents},
+	{pattern: "*", client: sends, need: core.ServiceConnect, open: refuseEvents},
+	{pattern: "*/partitions/*", client: sends, need: core.ServiceConnect, open: refuseEvents},
 	{pattern: "messages/events", client: receives, need: core.ServiceConnect, open: redirect("/")},
 	{pattern: "messages/events/$management", client: both, need: core.ServiceConnect, open: redirect("/$management")},
 }

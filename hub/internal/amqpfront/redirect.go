@@ -26,7 +26,7 @@ func redirect(path string) func(l *link) (serve, error) {
 			{Key: amqp.Symbol("hostname"), Value: host},
 			{Key: amqp.Symbol("network-host"), Value: host},
 			{Key: amqp.Symbol("port"), Value: int32(l.c.port())},
-			{Key: amqp.Symbol("address"), Value: "amqps://" + inURL + ":5671/" + f.cfg.EventHubName + path},
+			{Key: amqp.Symbol("address"), Value: "amqps://" + inURL + ":5671/" + f.hub.BuiltIn().Name() + path},
 			{Key: amqp.Symbol("com.microsoft:tracking-id"), Value: newTrackingID()},
 		}}
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -118,6 +119,19 @@ func (h *Hub) EventHub(name string) (*EventHub, error) {
 		}
 	}
 	return nil, NewError(CodeGenericNotFound, "there is no event hub %q", name)
+}
+
+// EventHubs are all event hubs that clients may read, the built-in one first.
+func (h *Hub) EventHubs() []*EventHub {
+	list := []*EventHub{h.builtin}
+	if r := h.router.Load(); r != nil {
+		for _, name := range slices.Sorted(maps.Keys(r.endpoints)) {
+			if e := r.endpoints[name]; !e.hidden && e.hub != h.builtin {
+				list = append(list, e.hub)
+			}
+		}
+	}
+	return list
 }
 
 // hubName makes a name of a host's.
