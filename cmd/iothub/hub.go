@@ -44,6 +44,7 @@ type hubFlags struct {
 	faults    bool
 	noPage    bool
 	routing   string
+	groups    []string
 	logLevel  string
 	json      bool
 
@@ -94,6 +95,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.StringVar(&f.tier, "tier", "", "limit rates and messages a day as IoT Hub does in this tier: "+strings.Join(hub.Tiers(), ", ")+"; default no limits")
 	flags.IntVar(&f.units, "units", 0, "number of units of the tier (default 1)")
 	flags.BoolVar(&f.faults, "fault-injection", false, "let devices ask for faults of their own connection, as the test suites of the SDKs do (default true on a loopback address, otherwise false)")
+	flags.StringArrayVar(&f.groups, "consumer-group", nil, "consumer group of the built-in event hub beside $Default; repeatable")
 	flags.StringVar(&f.routing, "routing", "", "JSON file that says where events go: routes, endpoints, enrichments (docs/routing.md); default is what was set over REST")
 	flags.BoolVar(&f.noPage, "no-page", false, "leave out the web page of the HTTPS listener")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
@@ -156,7 +158,7 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
-		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing, ConsumerGroups: f.groups,
 		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 	}, nil
 }

@@ -45,16 +45,31 @@ async function main() {
       data: path.join(work, 'embedded'), log: path.join(work, 'embedded.log'),
     }),
   };
+  const routing = path.join(work, 'routing.json');
+  fs.writeFileSync(routing, JSON.stringify({
+    endpoints: { eventHubs: [{ name: 'alerts', partitionCount: 1 }] },
+    routes: [
+      { name: 'hot', source: 'DeviceMessages', condition: "level = 'hot'", endpointNames: ['alerts'] },
+      { name: 'all', source: 'DeviceMessages', endpointNames: ['events'] },
+    ],
+  }));
+  const backend = new Hub({
+    binary: options.hub, args: ['hub', '--json', '--routing', routing, '--consumer-group', 'second'], address: own ? '127.88.83.4' : '127.0.0.1',
+    data: path.join(work, 'backend'), log: path.join(work, 'backend.log'),
+  });
   let results;
   try {
     for (const hub of Object.values(hubs)) await hub.start();
+    if (own) await backend.start();
     console.log(`Node ${process.version}, ${Object.entries(versions).map((v) => v.join(' ')).join(', ')}`);
+    const backends = own ? runBackends(backend) : [];
     results = await runAll(hubs, work);
+    results.push(...await backends);
   } catch (error) {
     for (const { log } of Object.values(hubs)) if (fs.existsSync(log)) console.error(fs.readFileSync(log, 'utf8').slice(-4000));
     throw error;
   } finally {
-    await Promise.all(Object.values(hubs).map((hub) => hub.stop()));
+    await Promise.all([...Object.values(hubs), ...(backend.child ? [backend] : [])].map((hub) => hub.stop()));
     if (options.verbose) console.log(`the hubs' logs are in ${work}`);
     else fs.rmSync(work, { recursive: true });
   }
@@ -110,6 +125,26 @@ async function runAll(hubs, work) {
   return results.sort((a, b) => order.indexOf(a.feature) - order.indexOf(b.feature)
     || a.client.localeCompare(b.client) || a.transport.localeCompare(b.transport))
     .map(({ client, feature, transport, result }) => ({ client, feature, transport, result }));
+}
+
+// runBackends runs the clients for back ends, which know only the standard ports.
+async function runBackends(hub) {
+  const { report, address } = hub;
+  const results = [];
+  if (port(report, 'HTTPS') !== 443) {
+    const result = 'not run: these clients know only port 443, and that could not be bound';
+    return [{ client: 'azure-iothub for Node', transport: 'HTTPS', feature: 'all', result }];
+  }
+  const child = fork(path.join(__dirname, 'backend.js'), [JSON.stringify({
+    address, serviceConnectionString: report.serviceConnectionString, eventHub: report.eventHubConnectionString,
+    eventHubEmulator: report.eventHubEmulatorConnectionString, only: options.only, verbose: options.verbose,
+  })], { env: { ...process.env, NODE_EXTRA_CA_CERTS: report.caFile, NODE_NO_WARNINGS: '1' } });
+  child.on('message', ({ client, transport, feature, result, seconds }) => {
+    results.push({ client, feature, transport, result });
+    console.log(`${result === 'pass' ? 'ok  ' : 'FAIL'} ${client}, ${transport}: ${feature} (${seconds.toFixed(1)} s)${result === 'pass' ? '' : `: ${result}`}`);
+  });
+  await new Promise((resolve) => { child.once('exit', resolve); });
+  return results;
 }
 
 // relayFeedback takes the feedback records and tells all workers of them. It
@@ -188,6 +223,11 @@ function writeTable(results) {
     ...features.map((f) => [f.name, ...columns.map((c) => cell(f.name, c))]),
   ];
   const table = rows.map((row) => `| ${row.join(' | ')} |`);
+  const own = new Set(clients.map(([identity, auth]) => clientName(identity, auth)));
+  table.push('', '| client | transport | feature | |', '| --- | --- | --- | --- |');
+  for (const r of results.filter((r) => !own.has(r.client))) {
+    table.push(`| ${r.client} | ${r.transport} | ${r.feature} | ${r.result === 'pass' ? '✓' : r.result} |`);
+  }
   if (notes.length > 0) table.push('', ...notes.map((note, i) => `${i + 1}. ${note}`));
   const text = fs.readFileSync(files['README.md'], 'utf8');
   const [begin, end] = ['<!-- results: written by run.sh -->', '<!-- end of results -->'];
