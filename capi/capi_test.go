@@ -216,3 +216,8 @@ func checkWhole(t *testing.T, e *hub.Event) {
 		t.Errorf("the application properties are %s, want %s", got, want)
 	}
 }
+
+// Messages, maps, properties, names of enumerations and the shared utility.
+func TestMessages(t *testing.T) {
+	inDialects(t, "messages", func(t *testing.T, bin string) { start(t, bin).finish() })
+}

@@ -7,8 +7,11 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -103,6 +106,9 @@ type api interface {
 type Client struct {
 	host     Host
 	threaded bool
+	// httpsPort is where methods of others are called, 0 for 443: the port
+	// that a connection string names for WebSockets is the same one.
+	httpsPort int
 
 	mu          sync.Mutex
 	ll          api
@@ -113,6 +119,7 @@ type Client struct {
 	dispatching bool // on some thread, without mu
 	closed      bool // nothing is accepted any more
 	torn        bool // everything is confirmed, the connection gone
+	answered    bool // something that no DoWork has followed yet
 	worker      *worker
 
 	status     Callback
@@ -151,6 +158,9 @@ func New(connectionString string, host Host, o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{host: host, threaded: o.Threaded, interval: time.Millisecond}
+	if _, port, err := net.SplitHostPort(cmp.Or(cs.GatewayHostName, cs.HostName)); err == nil && o.WebSocket {
+		c.httpsPort, _ = strconv.Atoi(port) // a port that is none fails below
+	}
 	opts := &ll.ClientOptions{
 		Transport:          mqtt.New(&mqtt.Options{WebSocket: o.WebSocket}),
 		MaxQueuedMessages:  maxQueuedMessages,
@@ -208,6 +218,7 @@ func (c *Client) answer(f func() error) error {
 	if c.torn {
 		return iothub.ErrClosed
 	}
+	c.answered = true
 	return f()
 }
 

@@ -132,6 +132,13 @@ func SplitCommand(method string) (component, command string, hasComponent bool) 
 	return component, command, true
 }
 
+// How long a hub waits for a method's answer. The C SDK does not pass on what a
+// program says, so programs say anything.
+const (
+	minInvoke = 5 * time.Second
+	maxInvoke = 300 * time.Second
+)
+
 // Invoke calls a method of another device, or module, and returns at once; cb
 // is told the outcome.
 func (c *Client) Invoke(deviceID, moduleID, method string, payload []byte, timeout time.Duration, cb Callback) Result {
@@ -173,6 +180,7 @@ func (c *Client) invoke(deviceID, moduleID, method string, payload []byte, timeo
 		if c.module == nil {
 			return fmt.Errorf("%w: only modules call methods", iothub.ErrNotSupported)
 		}
-		return c.module.InvokeMethodAsync(deviceID, moduleID, method, payload, &iothub.InvokeOptions{ResponseTimeout: timeout}, done)
+		o := &iothub.InvokeOptions{ResponseTimeout: min(max(timeout, minInvoke), maxInvoke), Port: c.httpsPort}
+		return c.module.InvokeMethodAsync(deviceID, moduleID, method, payload, o, done)
 	})
 }

@@ -1,0 +1,3 @@
+/* module.c with a client that has a thread of its own. */
+#define MANAGED
+#include "module.c"

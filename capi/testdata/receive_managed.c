@@ -1,0 +1,3 @@
+/* receive.c with a client that has a thread of its own. */
+#define MANAGED
+#include "receive.c"
