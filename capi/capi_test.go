@@ -49,10 +49,15 @@ var dialects = map[string][]string{
 // compile compiles a program of testdata and returns its path.
 func compile(t *testing.T, dialect, name string) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), name)
+	return compileFile(t, dialect, filepath.Join("testdata", name+".c"))
+}
+
+func compileFile(t *testing.T, dialect, file string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "program")
 	how := dialects[dialect]
 	args := append(append([]string(nil), how[1:]...), "-Wall", "-Wextra", "-Werror",
-		"-I"+filepath.Join(built, "include"), filepath.Join("testdata", name+".c"), "-x", "none", "-o", bin)
+		"-I"+filepath.Join(built, "include"), file, "-x", "none", "-o", bin)
 	lib := filepath.Join(built, "lib")
 	if dialect == "asan" {
 		args = append(args, filepath.Join(lib, "libiothub_client.a"), "-pthread")
@@ -78,15 +83,22 @@ func start(t *testing.T, bin string, env ...string) *program {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	p := &program{t: t, cmd: exec.CommandContext(ctx, bin), lines: make(chan string, 100)}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stderr = &p.stderr
-	stdout, err := p.cmd.StdoutPipe()
+	p := &program{t: t}
+	p.run(exec.CommandContext(ctx, bin), env)
+	return p
+}
+
+func (p *program) run(cmd *exec.Cmd, env []string) {
+	p.t.Helper()
+	p.cmd, p.lines = cmd, make(chan string, 100)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = &p.stderr
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
 	}
 	go func() {
 		defer close(p.lines)
@@ -95,7 +107,6 @@ func start(t *testing.T, bin string, env ...string) *program {
 		}
 		io.Copy(io.Discard, stdout)
 	}()
-	return p
 }
 
 // expect waits until the program says word.
@@ -220,4 +231,23 @@ func checkWhole(t *testing.T, e *hub.Event) {
 // Messages, maps, properties, names of enumerations and the shared utility.
 func TestMessages(t *testing.T) {
 	inDialects(t, "messages", func(t *testing.T, bin string) { start(t, bin).finish() })
+}
+
+// The examples compile and run, as their users would do it.
+func TestExamples(t *testing.T) {
+	for dialect, file := range map[string]string{"c11": "telemetry.c", "c++17": "telemetry.cpp"} {
+		t.Run(file, func(t *testing.T) {
+			w := newWorld(t, nil)
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			if err := os.WriteFile(ca, w.CACertPEM(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, device, _ := strings.Cut(w.env[0], "=")
+			bin := compileFile(t, dialect, filepath.Join("examples", file))
+			out, err := exec.CommandContext(t.Context(), bin, device, ca).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "IOTHUB_CLIENT_CONFIRMATION_OK") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
 }

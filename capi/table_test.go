@@ -1,0 +1,150 @@
+//go:build cgo && linux
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the table of docs/c-compatibility.md")
+
+const (
+	guide      = "../docs/c-compatibility.md"
+	tableBegin = "<!-- functions: begin, written by go test ./capi -run TestFunctionsAreDocumented -update -->\n"
+	tableEnd   = "<!-- functions: end -->\n"
+)
+
+// wanting says why functions that are there do not do what their headers say,
+// by a part of their names; and of what the Azure SDK has beside them, why it is
+// not there.
+var wanting = []struct{ part, why string }{
+	{"CreateWithTransport", "always `NULL`: MQTT cannot share a connection"},
+	{"IoTHubTransport_", "always `NULL`: MQTT cannot share a connection"},
+	{"CreateFromDeviceAuth", "always `NULL`: provisioning from C is not there yet"},
+	{"CreateFromEnvironment", "always `NULL`: the environment of IoT Edge is not read yet"},
+	{"AzureStorageCreateClient", "always `NULL`: uploads from C are not there yet"},
+	{"AzureStoragePutBlock", "`IOTHUB_CLIENT_INVALID_ARG`: there is no client for a blob yet"},
+	{"AzureStorageDestroyClient", "does nothing: there is no client for a blob yet"},
+	{"AzureStorage", "`IOTHUB_CLIENT_ERROR` for good arguments: uploads from C are not there yet"},
+	{"Upload", "`IOTHUB_CLIENT_ERROR` for good arguments: uploads from C are not there yet"},
+	{"AMQP_Protocol", "names a transport that clients cannot be created with yet"},
+	{"HTTP_Protocol", "names a transport that clients cannot be created with yet"},
+}
+
+var absent = [][2]string{
+	{"`IoTHubClient_…`, `IoTHubClient_LL_…`, `IoTHubClientCore_…`", "the older names of the device client: use `IoTHubDeviceClient_…`"},
+	{"`Prov_Device_…`, `prov_dev_security_…`, `iothub_security_…`", "provisioning from C is not there yet"},
+	{"`IoTHubRegistryManager_…` and the rest of the service client", "what a back end does is package `service`, in Go"},
+	{"`Map_ToJSON`, `STRING_…`, `BUFFER_…`, `VECTOR_…`", "the rest of the shared utility is not a client's API"},
+}
+
+var prototype = regexp.MustCompile(`(?m)^[A-Za-z_][A-Za-z0-9_ ]*[ *]+([A-Za-z][A-Za-z0-9_]*)\([^;{]*\);$`)
+
+// functions returns the functions that each header declares.
+func functions(t *testing.T) (headers []string, byHeader map[string][]string) {
+	t.Helper()
+	byHeader = map[string][]string{}
+	err := filepath.WalkDir("include", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel("include", path)
+		if err != nil {
+			return err
+		}
+		for _, m := range prototype.FindAllStringSubmatch(string(b), -1) {
+			if !strings.HasPrefix(m[0], "typedef ") {
+				byHeader[name] = append(byHeader[name], m[1])
+			}
+		}
+		if len(byHeader[name]) > 0 {
+			headers = append(headers, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Sort(headers); len(headers) < 10 {
+		t.Fatalf("only %d headers declare functions", len(headers))
+	}
+	return headers, byHeader
+}
+
+func shortcoming(function string) string {
+	for _, w := range wanting {
+		if strings.Contains(function, w.part) {
+			return w.why
+		}
+	}
+	return ""
+}
+
+func table(t *testing.T) string {
+	headers, byHeader := functions(t)
+	var b strings.Builder
+	b.WriteString("| function | |\n|---|---|\n")
+	for _, h := range headers {
+		fmt.Fprintf(&b, "| **`%s`** | |\n", h)
+		for _, f := range byHeader[h] {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", f, shortcoming(f))
+		}
+	}
+	b.WriteString("| **not there** | |\n")
+	for _, a := range absent {
+		fmt.Fprintf(&b, "| %s | %s |\n", a[0], a[1])
+	}
+	return b.String()
+}
+
+// The table in the guide is that of the headers.
+func TestFunctionsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile(guide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(b), tableBegin)
+	old, after, ok2 := strings.Cut(rest, tableEnd)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", guide)
+	}
+	want := table(t)
+	if old == want {
+		return
+	}
+	if !*update {
+		t.Fatalf("the table of functions in %s is not that of the headers: go test ./capi -run TestFunctionsAreDocumented -update", guide)
+	}
+	if err := os.WriteFile(guide, []byte(before+tableBegin+want+tableEnd+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every function that a header declares is in the shared library.
+func TestEverythingIsExported(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "nm", "-D", "--defined-only", filepath.Join(built, "lib", "libiothub_client.so")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported := strings.Fields(string(out))
+	headers, byHeader := functions(t)
+	for _, h := range headers {
+		for _, f := range byHeader[h] {
+			if !slices.Contains(exported, f) {
+				t.Errorf("%s declares %s, which the library does not have", h, f)
+			}
+		}
+	}
+}
