@@ -139,7 +139,17 @@ async function fill(page, label, text) {
   await page.$eval(`#${id}`, (e, t) => { e.value = t; }, text);
 }
 
-const go = (page, hash) => page.evaluate((to) => { location.hash = to; }, hash);
+// go follows a link and waits until the new view stands: the event that draws
+// it comes later than the change of the hash, and a form of the view before
+// could be filled in and sent meanwhile.
+async function go(page, hash) {
+  await page.evaluate((to) => {
+    window.gone = location.hash === to ? null : document.querySelector('main').firstElementChild;
+    location.hash = to;
+  }, hash);
+  await page.waitForFunction(() => !window.gone || !window.gone.isConnected);
+}
+
 const at = (tab) => `#/device/${encodeURIComponent(deviceId)}/${tab}`;
 const harmed = (page) => page.evaluate(() => window.hurt === 1 || document.querySelector('main img, main script') !== null);
 
