@@ -401,6 +401,21 @@ func (c *client) destroy() error {
 	return nil
 }
 
+// sayGoodbye writes what the session has left, answers that callbacks have just
+// given included, behind a write that is under way.
+func (c *client) sayGoodbye(now time.Time) {
+	deadline := now.Add(goodbyeTimeout)
+	c.pipe.Settle(deadline)
+	var wrote int
+	c.inbound, wrote, _ = c.pipe.Collect(c.inbound[:0]) // what ended it does not matter any more
+	c.sess.Wrote(now, wrote)
+	if c.pieces = c.sess.Pending(now, c.pieces[:0]); len(c.pieces) > 0 {
+		c.pipe.Write(c.pieces)
+	}
+	c.pipe.Close(time.Until(deadline))
+	c.pipe = nil
+}
+
 // tearDown confirms everything that is left and ends the connection. The
 // caller holds busy.
 func (c *client) tearDown() {
@@ -415,11 +430,7 @@ func (c *client) tearDown() {
 	c.obey()
 	c.callBack()
 	if c.pipe != nil {
-		if c.pieces = c.sess.Pending(now, c.pieces[:0]); len(c.pieces) > 0 {
-			c.pipe.Write(c.pieces)
-		}
-		c.pipe.Close(goodbyeTimeout)
-		c.pipe = nil
+		c.sayGoodbye(now)
 	}
 	c.gate.Close()
 	c.gate.Wait()

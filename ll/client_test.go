@@ -12,6 +12,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/simnet"
+	"github.com/iothub-go/iothub/internal/wire/topic"
 	"github.com/iothub-go/iothub/ll"
 )
 
@@ -373,6 +374,51 @@ func TestDestroyOfADeadLink(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a callback has answered goes out although Destroy follows in the same
+// callback, and although an earlier write is still under way.
+func TestDestroyKeepsAnswers(t *testing.T) {
+	play(t, func(s *stage, o *ll.ClientOptions) {
+		s.hub.Ack = never // it would stop reading where its acknowledgement does not get through
+		// Beyond the window a write takes its time: 64 KiB, half a second.
+		s.net.Plan = func(int) simnet.Plan { return simnet.Plan{Up: simnet.Direction{Rate: 128 << 10}} }
+	}, func(s *stage) {
+		err := s.c.SetMethodCallback("", func(r *iothub.MethodRequest) *iothub.MethodResponse {
+			if err := errors.Join(r.Respond(299, nil), s.c.Destroy()); err != nil {
+				s.Error(err)
+			}
+			return nil
+		})
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.drive(time.Second)
+		if err := s.c.SendEventAsync(&iothub.Message{Payload: make([]byte, simnet.Window*3/2)}, nil); err != nil {
+			s.Fatal(err)
+		}
+		s.work()
+		if s.hub.Publish(topic.MethodsFilter, "$iothub/methods/POST/last/?$rid=1", "null", 0, false) != 1 {
+			s.Fatal("the client is not subscribed to methods")
+		}
+		synctest.Wait()
+		begun := time.Now()
+		if _, err := s.c.DoWork(); !errors.Is(err, iothub.ErrClosed) {
+			s.Errorf("DoWork: %v", err)
+		}
+		if d := time.Since(begun); d != time.Second/2 {
+			s.Errorf("Destroy took %v, and a write of half a second was under way", d)
+		}
+		<-time.After(time.Second) // the network delivers the rest
+		synctest.Wait()
+		var last string
+		for _, p := range s.hub.Received() {
+			last = p.Topic
+		}
+		if last != "$iothub/methods/res/299/?$rid=1" {
+			s.Errorf("the last that the hub received is %q", last)
+		}
+	})
 }
 
 func TestAfterDestroy(t *testing.T) {

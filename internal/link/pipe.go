@@ -18,7 +18,7 @@ type Pipe struct {
 	notify func()
 
 	mu      sync.Mutex
-	changed sync.Cond // the driver did something a goroutine may wait for
+	changed sync.Cond // something that somebody may wait for was done
 	in      []byte
 	out     [][]byte
 	wrote   int
@@ -67,6 +67,20 @@ func (p *Pipe) Write(pieces [][]byte) bool {
 	p.writing = true
 	p.changed.Broadcast()
 	return true
+}
+
+// Settle waits until no write is under way, which it has until the deadline; then
+// Collect tells what became of it, and Write is free.
+func (p *Pipe) Settle(deadline time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.writing {
+		return
+	}
+	p.conn.SetWriteDeadline(deadline)
+	for p.writing {
+		p.changed.Wait()
+	}
 }
 
 // Close ends the connection: at once, or, with a grace, when what is being
@@ -142,6 +156,7 @@ func (p *Pipe) write() {
 		clear(p.out)
 		p.writing = false
 		p.wrote += n
+		p.changed.Broadcast()
 		if err != nil && p.err == nil {
 			p.err = err
 		}

@@ -119,7 +119,6 @@ type Client struct {
 	dispatching bool // on some thread, without mu
 	closed      bool // nothing is accepted any more
 	torn        bool // everything is confirmed, the connection gone
-	answered    bool // something that no DoWork has followed yet
 	worker      *worker
 
 	status     Callback
@@ -218,7 +217,6 @@ func (c *Client) answer(f func() error) error {
 	if c.torn {
 		return iothub.ErrClosed
 	}
-	c.answered = true
 	return f()
 }
 

@@ -27,7 +27,6 @@ func (c *Client) work() (next time.Time) {
 			return
 		}
 		next, _ = c.ll.DoWork() // its errors are the two cases above
-		c.answered = false
 		if len(c.records) == 0 {
 			return next
 		}
@@ -63,9 +62,6 @@ func (c *Client) tearDown() {
 	if c.torn {
 		return
 	}
-	if c.answered {
-		c.flush()
-	}
 	c.torn = true
 	c.status = Callback{}
 	c.ll.Destroy() // nil: nobody else is inside
@@ -83,23 +79,6 @@ func (c *Client) tearDown() {
 	c.records = kept
 	c.dispatch()
 }
-
-// flush hands the network what the program has answered just before Destroy,
-// behind a write that may be under way. The caller holds mu.
-func (c *Client) flush() {
-	timeout := time.NewTimer(flushTime)
-	defer timeout.Stop()
-	for {
-		c.ll.DoWork()
-		select {
-		case <-c.ll.Wakeup():
-		case <-timeout.C:
-			return
-		}
-	}
-}
-
-const flushTime = 50 * time.Millisecond
 
 // Closed reports whether Destroy was called.
 func (c *Client) Closed() bool {
