@@ -1,10 +1,8 @@
 // One device, or one of its modules: what it is, its twin, its methods, messages
 // to it, and what it sends.
 
-import { h, field, errorBox, busy, notice, pretty, time, copyButton } from './dom.js';
+import { h, field, errorBox, busy, notice, pretty, time, copyButton, poll } from './dom.js';
 import { telemetryView } from './telemetry.js';
-
-const every = 3000;
 
 const tabs = { overview: 'Overview', twin: 'Twin', methods: 'Methods', messages: 'Messages', telemetry: 'Telemetry' };
 
@@ -90,22 +88,6 @@ function overview(api, id) {
       h('section', { class: 'card' }, h('h3', {}, 'Modules'), modules)),
     start: (signal) => poll(signal, problem, load),
   };
-}
-
-// poll calls load now and every few seconds until the view is left.
-function poll(signal, problem, load) {
-  let timer;
-  const turn = async () => {
-    try {
-      await load();
-      problem.textContent = '';
-    } catch (error) {
-      problem.textContent = error.message;
-    }
-    if (!signal.aborted) timer = setTimeout(turn, every);
-  };
-  signal.addEventListener('abort', () => clearTimeout(timer));
-  turn();
 }
 
 // without leaves the metadata out, which nobody edits.

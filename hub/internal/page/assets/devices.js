@@ -1,8 +1,6 @@
 // The list of devices.
 
-import { h, field, errorBox, busy, notice, time } from './dom.js';
-
-const every = 3000;
+import { h, field, errorBox, busy, notice, time, poll } from './dom.js';
 
 export function devicesView(api) {
   const search = h('input', { type: 'search', 'aria-label': 'Search', placeholder: "Part of an id, or a condition such as tags.room = 'attic'", spellcheck: 'false' });
@@ -50,22 +48,7 @@ export function devicesView(api) {
 
   return {
     element,
-    start(signal) {
-      let timer;
-      refresh = async () => {
-        clearTimeout(timer);
-        try {
-          await load();
-          problem.textContent = '';
-        } catch (error) {
-          problem.textContent = error.message;
-        }
-        // One at a time: a slow hub is not asked again while it answers.
-        if (!signal.aborted) timer = setTimeout(refresh, every);
-      };
-      signal.addEventListener('abort', () => clearTimeout(timer));
-      refresh();
-    },
+    start(signal) { refresh = poll(signal, problem, load); },
   };
 }
 

@@ -82,3 +82,24 @@ export function copyButton(label, get) {
     },
   }, label);
 }
+
+const every = 3000; // ms between two looks of poll
+
+// poll calls load now and every few seconds until the view is left. What it returns
+// does that at once. One at a time: a slow hub is not asked again while it answers.
+export function poll(signal, problem, load) {
+  let timer;
+  const turn = async () => {
+    clearTimeout(timer);
+    try {
+      await load();
+      problem.textContent = '';
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+    if (!signal.aborted) timer = setTimeout(turn, every);
+  };
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  turn();
+  return turn;
+}

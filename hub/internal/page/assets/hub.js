@@ -1,6 +1,6 @@
 // What the hub as a whole can tell.
 
-import { h, errorBox, pretty } from './dom.js';
+import { h, errorBox, pretty, poll } from './dom.js';
 
 export function hubView(api) {
   const cards = h('div', { class: 'columns' });
@@ -35,19 +35,6 @@ export function hubView(api) {
 
   return {
     element: h('div', {}, h('h2', {}, 'Hub'), problem, cards, form),
-    start(signal) {
-      let timer;
-      const turn = async () => {
-        try {
-          await load();
-          problem.textContent = '';
-        } catch (error) {
-          problem.textContent = error.message;
-        }
-        if (!signal.aborted) timer = setTimeout(turn, 3000);
-      };
-      signal.addEventListener('abort', () => clearTimeout(timer));
-      turn();
-    },
+    start: (signal) => poll(signal, problem, load),
   };
 }
