@@ -3,6 +3,8 @@ package query
 import (
 	"math"
 	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 // expr is an expression.
@@ -35,7 +37,7 @@ func (c constant) eval(Row) Value { return Value(c) }
 // expression parses OR, the loosest operator.
 func (p *parser) expression() (expr, *Error) {
 	if p.depth++; p.depth > maxDepth {
-		return nil, errorAt(p.token.at, "it is nested more than %d deep", maxDepth)
+		return nil, syntax.At(p.token.at, "it is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	left, err := p.conjunction()
@@ -66,7 +68,7 @@ func (p *parser) negation() (expr, *Error) {
 		return p.comparison()
 	}
 	if p.depth++; p.depth > maxDepth {
-		return nil, errorAt(p.token.at, "it is nested more than %d deep", maxDepth)
+		return nil, syntax.At(p.token.at, "it is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	if err := p.advance(); err != nil {
@@ -89,7 +91,7 @@ func (p *parser) comparison() (expr, *Error) {
 			return nil, err
 		}
 		if p.token.op("=") && t.text == "=" {
-			return nil, errorAt(t.at, "equality is a single =")
+			return nil, syntax.At(t.at, "equality is a single =")
 		}
 		right, err := p.sum()
 		return comparing{t.text, left, right}, err
@@ -125,7 +127,7 @@ func (p *parser) unary() (expr, *Error) {
 		return p.primary()
 	}
 	if p.depth++; p.depth > maxDepth {
-		return nil, errorAt(p.token.at, "it is nested more than %d deep", maxDepth)
+		return nil, syntax.At(p.token.at, "it is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	if err := p.advance(); err != nil {
@@ -190,7 +192,7 @@ func (p *parser) array() (expr, *Error) {
 		}
 		v := e.eval(nothing{})
 		if _, isPath := e.(path); isPath || v.Kind == Undefined || v.Kind == Composite {
-			return nil, errorAt(p.token.at, "a list holds values, no properties")
+			return nil, syntax.At(p.token.at, "a list holds values, no properties")
 		}
 		l = append(l, v)
 	}
@@ -255,7 +257,7 @@ func both(f func(s, part string) bool) func([]Value) Value {
 func (p *parser) call(name token, names path) (expr, *Error) {
 	f, ok := functions[strings.ToLower(name.text)]
 	if !ok || len(names) != 1 {
-		return nil, errorAt(name.at, "there is no function %s", names)
+		return nil, syntax.At(name.at, "there is no function %s", names)
 	}
 	if err := p.advance(); err != nil {
 		return nil, err
@@ -274,7 +276,7 @@ func (p *parser) call(name token, names path) (expr, *Error) {
 		args = append(args, e)
 	}
 	if len(args) != f.args {
-		return nil, errorAt(name.at, "%s was given %d arguments, it takes %d", name.text, len(args), f.args)
+		return nil, syntax.At(name.at, "%s was given %d arguments, it takes %d", name.text, len(args), f.args)
 	}
 	return calling{f.apply, args}, p.advance()
 }

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 type kind uint8
@@ -43,16 +45,8 @@ func nameByte(c byte) bool {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-func span(s string, is func(byte) bool) int {
-	n := 0
-	for n < len(s) && is(s[n]) {
-		n++
-	}
-	return n
-}
-
 func (l *lexer) next() (token, *Error) {
-	l.pos += span(l.text[l.pos:], func(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' })
+	l.pos += syntax.Span(l.text[l.pos:], func(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' })
 	t := token{at: l.pos}
 	rest := l.text[l.pos:]
 	if rest == "" {
@@ -64,7 +58,7 @@ func (l *lexer) next() (token, *Error) {
 	case strings.HasPrefix(rest, "[["):
 		end := strings.Index(rest, "]]")
 		if end < 3 {
-			return t, errorAt(l.pos, "[[ needs a name and ]] behind it")
+			return t, syntax.At(l.pos, "[[ needs a name and ]] behind it")
 		}
 		t.kind, t.text = tokenBracketed, rest[2:end]
 		l.pos += end + 2
@@ -72,7 +66,7 @@ func (l *lexer) next() (token, *Error) {
 	case digit(c) || c == '.' && len(rest) > 1 && digit(rest[1]):
 		return l.numeric()
 	case nameByte(c):
-		n := span(rest, nameByte)
+		n := syntax.Span(rest, nameByte)
 		t.kind, t.text = tokenName, rest[:n]
 		l.pos += n
 		return t, nil
@@ -85,7 +79,7 @@ func (l *lexer) next() (token, *Error) {
 		}
 	}
 	r, _ := utf8.DecodeRuneInString(rest)
-	return t, errorAt(l.pos, "%q cannot stand here", r)
+	return t, syntax.At(l.pos, "%q cannot stand here", r)
 }
 
 func (l *lexer) numeric() (token, *Error) {
@@ -94,28 +88,28 @@ func (l *lexer) numeric() (token, *Error) {
 	n := 0
 	var err error
 	if strings.HasPrefix(rest, "0x") || strings.HasPrefix(rest, "0X") {
-		n = 2 + span(rest[2:], func(c byte) bool { return digit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' })
+		n = 2 + syntax.Span(rest[2:], func(c byte) bool { return digit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' })
 		var v uint64
 		v, err = strconv.ParseUint(rest[2:n], 16, 64)
 		t.number = float64(v)
 	} else {
-		n = span(rest, digit)
+		n = syntax.Span(rest, digit)
 		if n < len(rest) && rest[n] == '.' {
-			n += 1 + span(rest[n+1:], digit)
+			n += 1 + syntax.Span(rest[n+1:], digit)
 		}
 		if n < len(rest) && (rest[n] == 'e' || rest[n] == 'E') {
 			m := n + 1
 			if m < len(rest) && (rest[m] == '+' || rest[m] == '-') {
 				m++
 			}
-			if d := span(rest[m:], digit); d > 0 {
+			if d := syntax.Span(rest[m:], digit); d > 0 {
 				n = m + d
 			}
 		}
 		t.number, err = strconv.ParseFloat(rest[:n], 64)
 	}
 	if err != nil || n < len(rest) && nameByte(rest[n]) {
-		return t, errorAt(l.pos, "%s is no number", rest[:n+span(rest[n:], nameByte)])
+		return t, syntax.At(l.pos, "%s is no number", rest[:n+syntax.Span(rest[n:], nameByte)])
 	}
 	t.text = rest[:n]
 	l.pos += n
@@ -139,14 +133,14 @@ func (l *lexer) quoted() (token, *Error) {
 		case c == '\\' && i+1 < len(l.text):
 			n, ok := escape(&b, l.text[i+1:])
 			if !ok {
-				return t, errorAt(i, `there are the escapes \' \" \\ and \u with four hexadecimal digits`)
+				return t, syntax.At(i, `there are the escapes \' \" \\ and \u with four hexadecimal digits`)
 			}
 			i += n
 		default:
 			b.WriteByte(c)
 		}
 	}
-	return t, errorAt(t.at, "the string does not end")
+	return t, syntax.At(t.at, "the string does not end")
 }
 
 // escape decodes what follows a backslash and says how long it is.

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 type parser struct {
@@ -14,10 +16,10 @@ type parser struct {
 
 func newParser(text string) (*parser, *Error) {
 	if utf8.RuneCountInString(text) > MaxLength {
-		return nil, errorAt(0, "it has more than %d characters", MaxLength)
+		return nil, syntax.At(0, "it has more than %d characters", MaxLength)
 	}
 	if !utf8.ValidString(text) {
-		return nil, errorAt(0, "it is not valid UTF-8")
+		return nil, syntax.At(0, "it is not valid UTF-8")
 	}
 	p := &parser{lex: lexer{text: text}}
 	return p, p.advance()
@@ -33,9 +35,9 @@ func (p *parser) advance() *Error {
 
 func (p *parser) unexpected(wanted string) *Error {
 	if p.token.kind == tokenEnd {
-		return errorAt(p.token.at, "%s is missing at the end", wanted)
+		return syntax.At(p.token.at, "%s is missing at the end", wanted)
 	}
-	return errorAt(p.token.at, "%s was expected here", wanted)
+	return syntax.At(p.token.at, "%s was expected here", wanted)
 }
 
 // keyword passes over a keyword that has to be there.
@@ -57,11 +59,11 @@ func (p *parser) expect(op string) *Error {
 func Parse(text string) (*Query, error) {
 	p, err := newParser(text)
 	if err != nil {
-		return nil, err.in(text)
+		return nil, err.In("query", text)
 	}
 	q, err := p.query()
 	if err != nil {
-		return nil, err.in(text)
+		return nil, err.In("query", text)
 	}
 	return q, nil
 }
@@ -133,7 +135,7 @@ func (p *parser) columns(q *Query) *Error {
 			return err
 		}
 		if len(q.columns) == maxItems {
-			return errorAt(p.token.at, "there are more than %d columns", maxItems)
+			return syntax.At(p.token.at, "there are more than %d columns", maxItems)
 		}
 		q.columns = append(q.columns, c)
 		q.grouped = q.grouped || c.aggregate != ""
@@ -156,7 +158,7 @@ func (p *parser) column() (column, *Error) {
 	if p.token.op("(") {
 		c.aggregate = strings.ToLower(first.text)
 		if len(c.path) != 1 || !slices.Contains(aggregates, c.aggregate) {
-			return c, errorAt(first.at, "a column is a path, COUNT(), or AVG, SUM, MIN or MAX of a path")
+			return c, syntax.At(first.at, "a column is a path, COUNT(), or AVG, SUM, MIN or MAX of a path")
 		}
 		c.path, c.name = nil, c.aggregate
 		if err := p.advance(); err != nil {
@@ -168,7 +170,7 @@ func (p *parser) column() (column, *Error) {
 			}
 		}
 		if (c.aggregate == "count") == (len(c.path) > 0) {
-			return c, errorAt(first.at, "COUNT takes nothing, the others take a path")
+			return c, syntax.At(first.at, "COUNT takes nothing, the others take a path")
 		}
 		if err := p.expect(")"); err != nil {
 			return c, err
@@ -203,7 +205,7 @@ func (p *parser) from(q *Query) *Error {
 	case "devices.jobs":
 		q.Source = Jobs
 	default:
-		return errorAt(at, "there are the collections devices, devices.modules and devices.jobs")
+		return syntax.At(at, "there are the collections devices, devices.modules and devices.jobs")
 	}
 	return nil
 }
@@ -259,7 +261,7 @@ func (p *parser) orderBy(q *Query) *Error {
 func (p *parser) list(one func() *Error) *Error {
 	for n := 0; ; n++ {
 		if n == maxItems {
-			return errorAt(p.token.at, "there are more than %d", maxItems)
+			return syntax.At(p.token.at, "there are more than %d", maxItems)
 		}
 		if err := one(); err != nil {
 			return err
@@ -277,18 +279,18 @@ func (p *parser) list(one func() *Error) *Error {
 func (q *Query) check(columns int) *Error {
 	switch {
 	case q.All && q.grouped:
-		return errorAt(columns, "with GROUP BY the columns have to be named")
+		return syntax.At(columns, "with GROUP BY the columns have to be named")
 	case q.Source == Jobs && (!q.All || q.grouped):
-		return errorAt(columns, "of devices.jobs only SELECT * is possible")
+		return syntax.At(columns, "of devices.jobs only SELECT * is possible")
 	case q.grouped && len(q.orders) > 0:
-		return errorAt(columns, "ORDER BY is not possible with GROUP BY and aggregates")
+		return syntax.At(columns, "ORDER BY is not possible with GROUP BY and aggregates")
 	case !q.grouped:
 		return nil
 	}
 	for i := range q.columns {
 		c := &q.columns[i]
 		if c.aggregate == "" && !slices.ContainsFunc(q.groups, func(g path) bool { return slices.Equal(g, c.path) }) {
-			return errorAt(columns, "the column %s has to stand in GROUP BY, too, or in an aggregate", c.path)
+			return syntax.At(columns, "the column %s has to stand in GROUP BY, too, or in an aggregate", c.path)
 		}
 	}
 	return nil
@@ -316,7 +318,7 @@ func (p *parser) names() (path, *Error) {
 			return names, nil
 		}
 		if len(names) == maxDepth {
-			return nil, errorAt(p.token.at, "the path has more than %d names", maxDepth)
+			return nil, syntax.At(p.token.at, "the path has more than %d names", maxDepth)
 		}
 		if err := p.advance(); err != nil {
 			return nil, err

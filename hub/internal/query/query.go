@@ -11,9 +11,9 @@
 package query
 
 import (
-	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 const (
@@ -27,36 +27,7 @@ const (
 )
 
 // Error says what is wrong with a query, and where.
-type Error struct {
-	// Column is where, in characters from 1.
-	Column int
-	// Message says what is wrong.
-	Message string
-
-	at   int
-	text string
-}
-
-// Error gives the message, the place, and the line with a mark under it.
-func (e *Error) Error() string {
-	line := strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == '\t' {
-			return ' '
-		}
-		return r
-	}, e.text)
-	return fmt.Sprintf("the query is not valid at column %d: %s\n  %s\n  %s^", e.Column, e.Message, line, strings.Repeat(" ", e.Column-1))
-}
-
-func errorAt(at int, format string, args ...any) *Error {
-	return &Error{at: at, Message: fmt.Sprintf(format, args...)}
-}
-
-func (e *Error) in(text string) *Error {
-	e.text = text
-	e.Column = utf8.RuneCountInString(text[:min(e.at, len(text))]) + 1
-	return e
-}
+type Error = syntax.Error
 
 // Row is what queries look at: the twin of a device or module, or a device's part
 // of a job.
@@ -185,18 +156,18 @@ func ParseCondition(text string) (*Condition, error) {
 	}
 	p, err := newParser(text)
 	if err != nil {
-		return nil, err.in(text)
+		return nil, err.In("query", text)
 	}
 	if p.token.is("where") {
 		if err := p.advance(); err != nil {
-			return nil, err.in(text)
+			return nil, err.In("query", text)
 		}
 	}
 	if c.where, err = p.expression(); err != nil {
-		return nil, err.in(text)
+		return nil, err.In("query", text)
 	}
 	if p.token.kind != tokenEnd {
-		return nil, p.unexpected("AND or OR").in(text)
+		return nil, p.unexpected("AND or OR").In("query", text)
 	}
 	return c, nil
 }

@@ -7,9 +7,9 @@
 package routing
 
 import (
-	"fmt"
-	"strings"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 const (
@@ -20,36 +20,7 @@ const (
 )
 
 // Error says what is wrong with a condition, and where.
-type Error struct {
-	// Column is where, in characters from 1.
-	Column int
-	// Message says what is wrong.
-	Message string
-
-	at   int
-	text string
-}
-
-// Error gives the message, the place, and the condition with a mark under it.
-func (e *Error) Error() string {
-	line := strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\r' || r == '\t' {
-			return ' '
-		}
-		return r
-	}, e.text)
-	return fmt.Sprintf("the condition is not valid at column %d: %s\n  %s\n  %s^", e.Column, e.Message, line, strings.Repeat(" ", e.Column-1))
-}
-
-func errorAt(at int, format string, args ...any) *Error {
-	return &Error{at: at, Message: fmt.Sprintf(format, args...)}
-}
-
-func (e *Error) in(text string) *Error {
-	e.text = text
-	e.Column = utf8.RuneCountInString(text[:min(e.at, len(text))]) + 1
-	return e
-}
+type Error = syntax.Error
 
 // Message is what a condition is asked about.
 type Message interface {
@@ -89,15 +60,15 @@ func Compile(text string, o *Options) (*Condition, error) {
 	}
 	c := &Condition{text: text}
 	if len(text) > MaxLength {
-		return nil, errorAt(0, "it has %d bytes, the limit is %d", len(text), MaxLength).in("")
+		return nil, syntax.At(0, "it has %d bytes, the limit is %d", len(text), MaxLength).In("condition", "")
 	}
 	if !utf8.ValidString(text) {
-		return nil, errorAt(0, "it is not valid UTF-8").in("")
+		return nil, syntax.At(0, "it is not valid UTF-8").In("condition", "")
 	}
 	p := &parser{lex: lexer{text: text}, opts: opts}
 	root, err := p.condition()
 	if err != nil {
-		return nil, err.in(text)
+		return nil, err.In("condition", text)
 	}
 	c.root, c.body = root, p.body
 	return c, nil

@@ -3,6 +3,8 @@ package routing
 import (
 	"math"
 	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 // valueType is what is known of an expression when it is compiled.
@@ -231,7 +233,7 @@ func coalesce(op token, left, right typed) (typed, *Error) {
 	case left.typ == dynamicType || right.typ == dynamicType:
 		typ = dynamicType
 	default:
-		return left, errorAt(op.at, "?? has %s on its left and %s on its right", left.typ, right.typ)
+		return left, syntax.At(op.at, "?? has %s on its left and %s on its right", left.typ, right.typ)
 	}
 	return typed{expr: coalesceExpr{left.expr, right.expr}, typ: typ}, nil
 }
@@ -248,7 +250,7 @@ func (c coalesceExpr) eval(m Message) value {
 func logic(op token, left, right typed) (typed, *Error) {
 	for _, side := range []typed{left, right} {
 		if !side.typ.oneOf(boolType, nullType, undefinedType) {
-			return left, errorAt(side.at, "%s needs something true or false, and this is %s", op.text, side.typ)
+			return left, syntax.At(side.at, "%s needs something true or false, and this is %s", op.text, side.typ)
 		}
 	}
 	return typed{expr: logicExpr{op.text == "and", left.expr, right.expr}, typ: boolType}, nil
@@ -289,7 +291,7 @@ func compare(op token, left, right typed) (typed, *Error) {
 		if left.typ == numberType || right.typ == numberType {
 			hint = "; properties are strings: as_number() makes a number of one"
 		}
-		return left, errorAt(op.at, "%s compares %s with %s%s", op.text, left.typ, right.typ, hint)
+		return left, syntax.At(op.at, "%s compares %s with %s%s", op.text, left.typ, right.typ, hint)
 	}
 	return typed{expr: compareExpr{op.text, left.expr, right.expr}, typ: boolType}, nil
 }
@@ -360,7 +362,7 @@ func calculate(op token, left, right typed) (typed, *Error) {
 			if op.text == "+" && side.typ == stringType {
 				hint = "; || joins strings"
 			}
-			return left, errorAt(side.at, "%s needs numbers, and this is %s%s", op.text, side.typ, hint)
+			return left, syntax.At(side.at, "%s needs numbers, and this is %s%s", op.text, side.typ, hint)
 		}
 	}
 	return typed{expr: calculateExpr{op.text[0], left.expr, right.expr}, typ: numberType}, nil
@@ -392,7 +394,7 @@ func (e calculateExpr) eval(m Message) value {
 func concatenate(_ token, left, right typed) (typed, *Error) {
 	for _, side := range []typed{left, right} {
 		if !side.typ.oneOf(stringType, undefinedType) {
-			return left, errorAt(side.at, "|| joins strings, and this is %s", side.typ)
+			return left, syntax.At(side.at, "|| joins strings, and this is %s", side.typ)
 		}
 	}
 	return typed{expr: callExpr{concat, []expr{left.expr, right.expr}}, typ: stringType}, nil

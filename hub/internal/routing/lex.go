@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 // kind is what a token is.
@@ -48,14 +50,6 @@ func isNameByte(c byte) bool {
 
 func isPathByte(c byte) bool { return !isSpace(c) && !strings.ContainsRune(`()<>@,;:\"/?={}`, rune(c)) }
 
-func span(s string, is func(byte) bool) int {
-	n := 0
-	for n < len(s) && is(s[n]) {
-		n++
-	}
-	return n
-}
-
 func (l *lexer) next() (token, *Error) {
 	if err := l.skip(); err != nil {
 		return token{}, err
@@ -69,9 +63,9 @@ func (l *lexer) next() (token, *Error) {
 	case c == '\'' || c == '"':
 		return l.quoted()
 	case c == '$':
-		n := span(rest[1:], isPathByte)
+		n := syntax.Span(rest[1:], isPathByte)
 		if n == 0 {
-			return t, errorAt(l.pos, "a name has to follow the $")
+			return t, syntax.At(l.pos, "a name has to follow the $")
 		}
 		t.kind, t.text = tokenPath, rest[1:1+n]
 		l.pos += 1 + n
@@ -82,7 +76,7 @@ func (l *lexer) next() (token, *Error) {
 
 // longest decides between an operator, a number, a word and a name.
 func (l *lexer) longest(t token, rest string) (token, *Error) {
-	name := span(rest, isNameByte)
+	name := syntax.Span(rest, isNameByte)
 	number := numberLength(rest)
 	operator := ""
 	for _, op := range operators {
@@ -95,7 +89,7 @@ func (l *lexer) longest(t token, rest string) (token, *Error) {
 	case number > 0 && number >= name && number >= len(operator):
 		v, err := parseNumber(rest[:number])
 		if err != nil {
-			return t, errorAt(l.pos, "%s is no number", rest[:number])
+			return t, syntax.At(l.pos, "%s is no number", rest[:number])
 		}
 		t.kind, t.text, t.number = tokenNumber, rest[:number], v
 		l.pos += number
@@ -117,7 +111,7 @@ func (l *lexer) longest(t token, rest string) (token, *Error) {
 		}
 	default:
 		r, _ := utf8.DecodeRuneInString(rest)
-		return t, errorAt(l.pos, "%q cannot stand here", r)
+		return t, syntax.At(l.pos, "%q cannot stand here", r)
 	}
 	return t, nil
 }
@@ -131,7 +125,7 @@ func (l *lexer) skip() *Error {
 		case strings.HasPrefix(l.text[l.pos:], "/*"):
 			end := strings.Index(l.text[l.pos+2:], "*/")
 			if end < 0 {
-				return errorAt(l.pos, "the comment does not end")
+				return syntax.At(l.pos, "the comment does not end")
 			}
 			l.pos += end + 4
 		default:
@@ -166,19 +160,19 @@ func (l *lexer) quoted() (token, *Error) {
 			b.WriteByte(c)
 		case 'u':
 			if i+4 >= len(l.text) {
-				return t, errorAt(i-1, `\u has to be followed by four hexadecimal digits`)
+				return t, syntax.At(i-1, `\u has to be followed by four hexadecimal digits`)
 			}
 			v, err := strconv.ParseUint(l.text[i+1:i+5], 16, 16)
 			if err != nil {
-				return t, errorAt(i-1, `\u has to be followed by four hexadecimal digits`)
+				return t, syntax.At(i-1, `\u has to be followed by four hexadecimal digits`)
 			}
 			b.WriteRune(rune(v))
 			i += 4
 		default:
-			return t, errorAt(i-1, `\%c is no escape; there are \' \" \\ and \u`, c)
+			return t, syntax.At(i-1, `\%c is no escape; there are \' \" \\ and \u`, c)
 		}
 	}
-	return t, errorAt(l.pos, "the string does not end")
+	return t, syntax.At(l.pos, "the string does not end")
 }
 
 // numberLength is how many bytes of s are a number; a sign may be one of them.
@@ -189,17 +183,17 @@ func numberLength(s string) int {
 		i = 1
 	}
 	if strings.HasPrefix(s[i:], "0x") || strings.HasPrefix(s[i:], "0X") {
-		n := span(s[i+2:], func(c byte) bool {
+		n := syntax.Span(s[i+2:], func(c byte) bool {
 			return digit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 		})
 		if n > 0 {
 			return i + 2 + n
 		}
 	}
-	whole := span(s[i:], digit)
+	whole := syntax.Span(s[i:], digit)
 	i += whole
 	if i < len(s) && s[i] == '.' {
-		if fraction := span(s[i+1:], digit); fraction > 0 {
+		if fraction := syntax.Span(s[i+1:], digit); fraction > 0 {
 			i += 1 + fraction
 			whole += fraction
 		}
@@ -212,7 +206,7 @@ func numberLength(s string) int {
 		if j < len(s) && (s[j] == '+' || s[j] == '-') {
 			j++
 		}
-		if n := span(s[j:], digit); n > 0 {
+		if n := syntax.Span(s[j:], digit); n > 0 {
 			i = j + n
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/iothub-go/iothub/hub/internal/syntax"
 )
 
 // parser compiles a condition by recursive descent, one level of precedence a
@@ -46,15 +48,15 @@ func (p *parser) advance() *Error {
 func (p *parser) unexpected(wanted string) *Error {
 	switch p.token.kind {
 	case tokenEnd:
-		return errorAt(p.token.at, "%s is missing at the end", wanted)
+		return syntax.At(p.token.at, "%s is missing at the end", wanted)
 	case tokenReserved:
-		return errorAt(p.token.at, "%s is a reserved word", p.token.text)
+		return syntax.At(p.token.at, "%s is a reserved word", p.token.text)
 	}
 	hint := ""
 	if p.token.text == "=" {
 		hint = "; equality is a single ="
 	}
-	return errorAt(p.token.at, "%s was expected here%s", wanted, hint)
+	return syntax.At(p.token.at, "%s was expected here%s", wanted, hint)
 }
 
 // typed is an expression with what is known of its type.
@@ -77,7 +79,7 @@ var levels = []map[string]func(op token, left, right typed) (typed, *Error){
 
 func (p *parser) expression() (typed, *Error) {
 	if p.depth++; p.depth > maxDepth {
-		return typed{}, errorAt(p.token.at, "it is nested more than %d deep", maxDepth)
+		return typed{}, syntax.At(p.token.at, "it is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	return p.level(0)
@@ -121,7 +123,7 @@ func (p *parser) unary() (typed, *Error) {
 		return p.primary()
 	}
 	if p.depth++; p.depth > maxDepth {
-		return typed{}, errorAt(t.at, "it is nested more than %d deep", maxDepth)
+		return typed{}, syntax.At(t.at, "it is nested more than %d deep", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	if err := p.advance(); err != nil {
@@ -133,12 +135,12 @@ func (p *parser) unary() (typed, *Error) {
 	}
 	if t.text == "not" {
 		if !e.typ.oneOf(boolType, nullType, undefinedType) {
-			return e, errorAt(e.at, "not needs something true or false, and this is %s", e.typ)
+			return e, syntax.At(e.at, "not needs something true or false, and this is %s", e.typ)
 		}
 		return typed{notExpr{e.expr}, boolType, t.at}, nil
 	}
 	if !e.typ.oneOf(numberType, undefinedType) {
-		return e, errorAt(e.at, "- needs a number, and this is %s", e.typ)
+		return e, syntax.At(e.at, "- needs a number, and this is %s", e.typ)
 	}
 	return typed{negative{e.expr}, numberType, t.at}, nil
 }
@@ -267,12 +269,12 @@ func parsePath(path string, at int) ([]step, *Error) {
 			digits, closed := strings.CutSuffix(part[open+1:], "]")
 			n, err := strconv.ParseUint(digits, 10, 31)
 			if !closed || err != nil || strings.HasPrefix(digits, "+") {
-				return nil, errorAt(at+open, "an element is [ number ]; there are no ranges and no wildcards")
+				return nil, syntax.At(at+open, "an element is [ number ]; there are no ranges and no wildcards")
 			}
 			s.index = int(n)
 		}
 		if s.name == "" || strings.ContainsAny(s.name, "[]") {
-			return nil, errorAt(at, "a name is missing in the path")
+			return nil, syntax.At(at, "a name is missing in the path")
 		}
 		steps = append(steps, s)
 		at += len(part) + 1
@@ -288,7 +290,7 @@ func (p *parser) call(name token) (typed, *Error) {
 	}
 	f, ok := functions[lower]
 	if !ok {
-		return typed{}, errorAt(name.at, "there is no function %s", name.text)
+		return typed{}, syntax.At(name.at, "there is no function %s", name.text)
 	}
 	if err := p.advance(); err != nil {
 		return typed{}, err
@@ -306,12 +308,12 @@ func (p *parser) call(name token) (typed, *Error) {
 		}
 		want := f.args[min(len(args), len(f.args)-1)]
 		if len(want) > 0 && !arg.typ.oneOf(append(slices.Clone(want), undefinedType)...) {
-			return arg, errorAt(arg.at, "%s needs %s here, and this is %s", lower, want[0], arg.typ)
+			return arg, syntax.At(arg.at, "%s needs %s here, and this is %s", lower, want[0], arg.typ)
 		}
 		args = append(args, arg.expr)
 	}
 	if len(args) < f.least || f.most > 0 && len(args) > f.most {
-		return typed{}, errorAt(name.at, "%s was given %d arguments", lower, len(args))
+		return typed{}, syntax.At(name.at, "%s was given %d arguments", lower, len(args))
 	}
 	return typed{callExpr{f.apply, args}, f.result, name.at}, p.advance()
 }
@@ -320,7 +322,7 @@ func (p *parser) call(name token) (typed, *Error) {
 // stands.
 func (p *parser) twinChange(name token) (typed, *Error) {
 	if !p.opts.TwinChanges {
-		return typed{}, errorAt(name.at, "twin_change_includes is for the source TwinChangeEvents only")
+		return typed{}, syntax.At(name.at, "twin_change_includes is for the source TwinChangeEvents only")
 	}
 	if err := p.advance(); err != nil {
 		return typed{}, err
