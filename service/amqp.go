@@ -2,8 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +12,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/guid"
 	"github.com/iothub-go/iothub/internal/link"
 )
 
@@ -149,7 +148,7 @@ func (c *connection) connect(ctx context.Context) (*session, error) {
 	}
 	counted := &countingConn{Conn: raw}
 	conn, err := amqp.NewConn(ctx, counted, &amqp.ConnOptions{
-		HostName: c.name, ContainerID: newID(), IdleTimeout: time.Minute,
+		HostName: c.name, ContainerID: guid.New(), IdleTimeout: time.Minute,
 		Properties: map[string]any{"product": c.opts.userAgent()},
 	})
 	if err != nil {
@@ -275,7 +274,7 @@ func (b *cbs) put(ctx context.Context, name string, auth *authorizer) error {
 	if auth.source != nil {
 		name = Scope
 	}
-	id, to, replyTo := newID(), "$cbs", "cbs"
+	id, to, replyTo := guid.New(), "$cbs", "cbs"
 	err = b.sender.Send(ctx, &amqp.Message{
 		Properties: &amqp.MessageProperties{MessageID: id, To: &to, ReplyTo: &replyTo},
 		ApplicationProperties: map[string]any{
@@ -339,13 +338,4 @@ type countingConn struct {
 func (c *countingConn) Write(p []byte) (int, error) {
 	c.written.Add(int64(len(p)))
 	return c.Conn.Write(p)
-}
-
-// newID returns a random id in the form of a GUID.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

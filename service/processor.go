@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/atomicfile"
 )
 
 // lastSave bounds saving a checkpoint when Run ends.
@@ -240,22 +241,5 @@ func (dir FileCheckpoints) Save(_ context.Context, c Checkpoint) error {
 	if err := os.MkdirAll(string(dir), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(string(dir), ".checkpoint-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), dir.file(c))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the cause counts
-	}
-	return err
+	return atomicfile.Write(dir.file(c), b)
 }

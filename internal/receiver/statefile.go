@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/atomicfile"
 	"github.com/iothub-go/iothub/internal/engine"
 )
 
@@ -59,21 +59,5 @@ func (s *stateFile) save(c *iothub.DesiredChange) {
 	if err != nil {
 		return
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*")
-	if err != nil {
-		return
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), s.path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
+	_ = atomicfile.Write(s.path, b) // see above
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
@@ -85,9 +86,9 @@ func (c *conn) certificates() []*x509.Certificate {
 	return nil
 }
 
-// kill closes the connection at once. It never blocks and may be called from
+// Kill closes the connection at once. It never blocks and may be called from
 // anywhere, more than once: the first reason counts.
-func (c *conn) kill(reason error) {
+func (c *conn) Kill(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.killLocked(reason)
@@ -102,8 +103,8 @@ func (c *conn) killLocked(reason error) {
 	_ = c.raw.Close() // it is being given up
 }
 
-// drain tells the client that the hub goes, and waits for it to close.
-func (c *conn) drain() {
+// Drain tells the client that the hub goes, and waits for it to close.
+func (c *conn) Drain() {
 	c.closeWith(&amqp.Error{Condition: amqp.ErrCondConnectionForced, Description: "the hub is shutting down"}, errDrained)
 }
 
@@ -156,9 +157,9 @@ func (c *conn) serve() error {
 	dead := c.dead
 	c.mu.Unlock()
 	if !dead {
-		c.lingerClose()
+		head.Linger(c.nc, c.raw, closeTimeout)
 	}
-	c.kill(err)
+	c.Kill(err)
 	c.wg.Wait()
 	return c.ended(err)
 }
@@ -311,23 +312,6 @@ func (c *conn) read(p []byte) (int, error) {
 		return 0, fmt.Errorf("the client closed the connection without Close: %w", err)
 	}
 	return 0, err
-}
-
-// lingerClose half-closes the connection and drops what still arrives until the
-// peer has closed its side or had the time for it: closing a socket with unread
-// bytes resets it, and a reset discards what the peer has not read yet.
-func (c *conn) lingerClose() {
-	if c.nc.SetDeadline(time.Now().Add(closeTimeout)) != nil {
-		return
-	}
-	type halfCloser interface{ CloseWrite() error }
-	if half, ok := c.nc.(halfCloser); ok && c.nc != c.raw && half.CloseWrite() != nil {
-		return
-	}
-	if half, ok := c.raw.(halfCloser); !ok || half.CloseWrite() != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.raw, 1<<20) // below TLS: the bytes do not matter any more
 }
 
 // logEnd writes the one line about the end of the connection.

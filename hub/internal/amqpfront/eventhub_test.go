@@ -91,26 +91,22 @@ func TestGreedyReceiverOfEvents(t *testing.T) {
 		w.send(0, &amqp.Flow{IncomingWindow: 1 << 20, OutgoingWindow: 10, Handle: amqp.Some(uint32(0)), DeliveryCount: amqp.Some(uint32(0)), LinkCredit: amqp.Some(uint32(1_000_000))})
 		synctest.Wait()
 
-		e.front.mu.Lock()
-		for c := range e.front.conns {
+		for _, c := range e.front.conns.All() {
 			c.mu.Lock()
 			if held := len(c.out.buf); held > roomyOut+maxFrame {
 				t.Errorf("%d bytes wait for a client that reads nothing", held)
 			}
 			c.mu.Unlock()
 		}
-		if len(e.front.conns) != 1 {
-			t.Errorf("%d connections", len(e.front.conns))
+		if len(e.front.conns.All()) != 1 {
+			t.Errorf("%d connections", len(e.front.conns.All()))
 		}
-		e.front.mu.Unlock()
 
 		<-time.After(defaultWriteTimeout + time.Second)
 		synctest.Wait()
-		e.front.mu.Lock()
-		if len(e.front.conns) != 0 {
+		if len(e.front.conns.All()) != 0 {
 			t.Error("it is still connected")
 		}
-		e.front.mu.Unlock()
 		e.front.receivers.mu.Lock()
 		if len(e.front.receivers.byKey) != 0 {
 			t.Error("it is still a receiver")

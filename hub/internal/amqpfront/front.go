@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 )
 
 // Config is what a [Front] needs. Zero fields other than Hub have the default
@@ -42,13 +42,8 @@ type Front struct {
 	hub *core.Hub
 	log *slog.Logger
 
-	wg sync.WaitGroup // connections
-
+	conns     head.Conns[*conn]
 	receivers receivers // of events
-
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	draining bool
 }
 
 // New returns a Front for the hub of the configuration.
@@ -68,7 +63,7 @@ func New(cfg Config) (*Front, error) {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
-	return &Front{cfg: cfg, hub: cfg.Hub, log: cfg.Logger, conns: make(map[*conn]struct{})}, nil
+	return &Front{cfg: cfg, hub: cfg.Hub, log: cfg.Logger}, nil
 }
 
 // ServeConn serves one connection until it ends, and closes it. nc carries AMQP
@@ -80,19 +75,13 @@ func New(cfg Config) (*Front, error) {
 // The error says why the connection ended; it is nil when the client closed it.
 func (f *Front) ServeConn(ctx context.Context, nc net.Conn, accepted func()) error {
 	c := newConn(f, nc, accepted)
-	f.mu.Lock()
-	if f.draining {
-		f.mu.Unlock()
+	if !f.conns.Enter(c) {
 		_ = nc.Close() // nothing was promised to this client
 		return ErrClosed
 	}
-	f.conns[c] = struct{}{}
-	f.wg.Add(1)
-	f.mu.Unlock()
-	defer f.wg.Done()
-	defer f.forget(c)
+	defer f.conns.Leave(c)
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { c.kill(context.Cause(ctx)) })
+		stop := context.AfterFunc(ctx, func() { c.Kill(context.Cause(ctx)) })
 		defer stop()
 	}
 	err := c.serve()
@@ -103,41 +92,9 @@ func (f *Front) ServeConn(ctx context.Context, nc net.Conn, accepted func()) err
 	return err
 }
 
-func (f *Front) forget(c *conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.conns, c)
-}
-
 // Shutdown refuses new connections and closes the ones there are, with
 // amqp:connection:forced; what they have not settled is in doubt. A client has a
 // second to take notice; when ctx ends first, the rest is closed at once and
 // Shutdown returns the error of ctx. It returns only when no goroutine of the
 // Front is left. The hub must be open until then.
-func (f *Front) Shutdown(ctx context.Context) error {
-	f.mu.Lock()
-	f.draining = true
-	conns := make([]*conn, 0, len(f.conns))
-	for c := range f.conns {
-		conns = append(conns, c)
-	}
-	f.mu.Unlock()
-	for _, c := range conns {
-		c.drain()
-	}
-	done := make(chan struct{})
-	go func() {
-		f.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	for _, c := range conns {
-		c.kill(ErrClosed)
-	}
-	<-done
-	return ctx.Err()
-}
+func (f *Front) Shutdown(ctx context.Context) error { return f.conns.Shutdown(ctx, ErrClosed) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
@@ -63,7 +64,7 @@ func (c *conn) route(l *link) (serve, error) {
 		side = receives
 	}
 	for _, r := range routes {
-		if !matches(r.pattern, l.path) || r.client&side == 0 {
+		if !head.Match(r.pattern, l.path) || r.client&side == 0 {
 			continue
 		}
 		if !r.public {
@@ -125,19 +126,6 @@ func splitAddress(address string) ([]string, error) {
 		words[i] = text
 	}
 	return words, nil
-}
-
-func matches(pattern string, path []string) bool {
-	words := strings.Split(pattern, "/")
-	if len(words) != len(path) {
-		return false
-	}
-	for i, word := range words {
-		if word != "*" && !strings.EqualFold(word, path[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // amqpError gives an error of the hub its condition. The description is the JSON

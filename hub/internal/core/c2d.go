@@ -2,10 +2,10 @@ package core
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"time"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 // What a sender may ask to hear about a cloud-to-device message: nothing, that it
@@ -200,7 +200,7 @@ func (h *Hub) LockC2D(deviceID string) (Message, bool, error) {
 	if l == nil {
 		return Message{}, false, nil
 	}
-	l.owner, l.lockedUntil, l.LockToken = nil, now.Add(lockTime), newToken()
+	l.owner, l.lockedUntil, l.LockToken = nil, now.Add(lockTime), guid.New()
 	m.dueLocked(b, l.lockedUntil)
 	return *l.Message, true, nil
 }
@@ -227,13 +227,4 @@ func (h *Hub) SettleC2D(deviceID, lockToken string, s Settlement) error {
 		return NewError(CodeMessageLockLost, "the lock of the message of device %s is lost: it lasts %s", deviceID, lockTime)
 	}
 	return nil
-}
-
-// newToken makes a lock token, in the form of a GUID.
-func newToken() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

@@ -190,10 +190,7 @@ func (h *Hub) apply(id string, doc *deviceDoc, rev uint64) {
 		doc.takeCells(old)
 		h.registry[id] = doc
 	}
-	if h.applied != nil {
-		close(h.applied)
-		h.applied = nil
-	}
+	h.applied.ringLocked()
 	kicked := h.revokeLocked(old)
 	h.forgetLocked(old, doc)
 	h.mu.Unlock()
@@ -214,10 +211,7 @@ func (h *Hub) catchUp(ctx context.Context, id string, rev uint64) error {
 			h.mu.Unlock()
 			return nil
 		}
-		if h.applied == nil {
-			h.applied = make(chan struct{})
-		}
-		applied := h.applied
+		applied := h.applied.nextLocked()
 		h.mu.Unlock()
 		select {
 		case <-applied:

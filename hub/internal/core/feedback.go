@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 // The outcomes that feedback tells of (wire-service D5).
@@ -55,7 +57,7 @@ type feedback struct {
 	records []FeedbackRecord // by seq; not locked
 	locked  map[string]*lockedFeedback
 	lastSeq uint64
-	added   chan struct{} // closed at the next change; nil when nobody waits
+	changed bell
 }
 
 type lockedFeedback struct {
@@ -112,14 +114,7 @@ func (f *feedback) add(m *mail, r FeedbackRecord) {
 		m.dropFeedbackLocked(f.records[:1])
 		f.records = f.records[1:]
 	}
-	f.tellLocked()
-}
-
-func (f *feedback) tellLocked() {
-	if f.added != nil {
-		close(f.added)
-		f.added = nil
-	}
+	f.changed.ringLocked()
 }
 
 // putLocked has a document stored that nobody waits for.
@@ -154,7 +149,7 @@ func (h *Hub) TryFeedback(max int) *FeedbackBatch {
 	if n <= 0 {
 		return nil
 	}
-	b := &FeedbackBatch{LockToken: newToken(), Records: slices.Clone(f.records[:n])}
+	b := &FeedbackBatch{LockToken: guid.New(), Records: slices.Clone(f.records[:n])}
 	f.records = slices.Delete(f.records, 0, n)
 	f.locked[b.LockToken] = &lockedFeedback{b.Records, now.Add(lockTime)}
 	return b
@@ -178,30 +173,8 @@ func (f *feedback) returnLocked(token string, b *lockedFeedback) {
 // Feedback is TryFeedback that waits for the first record. Errors are that of ctx
 // and an *Error when the hub closes.
 func (h *Hub) Feedback(ctx context.Context, max int) (*FeedbackBatch, error) {
-	for {
-		f := h.feedback
-		f.mu.Lock()
-		if f.added == nil {
-			f.added = make(chan struct{})
-		}
-		added := f.added
-		f.mu.Unlock()
-		if b := h.TryFeedback(max); b != nil {
-			return b, nil
-		}
-		lapse := time.NewTimer(f.untilLapse())
-		select {
-		case <-added:
-		case <-lapse.C:
-		case <-ctx.Done():
-			lapse.Stop()
-			return nil, ctx.Err()
-		case <-h.closing:
-			lapse.Stop()
-			return nil, errClosed()
-		}
-		lapse.Stop()
-	}
+	f := h.feedback
+	return await(ctx, h, &f.mu, &f.changed, func() *FeedbackBatch { return h.TryFeedback(max) }, f.untilLapse)
 }
 
 // untilLapse is how long it takes until something may come back.
@@ -231,7 +204,7 @@ func (h *Hub) SettleFeedback(lockToken string, s Settlement) error {
 	}
 	if s == Abandon {
 		f.returnLocked(lockToken, b)
-		f.tellLocked()
+		f.changed.ringLocked()
 		return nil
 	}
 	delete(f.locked, lockToken)

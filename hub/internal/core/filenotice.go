@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 const (
@@ -47,10 +49,10 @@ type fileNotices struct {
 	hub   *Hub
 	spool Spool
 
-	mu    sync.Mutex
-	list  []*fileNotice // by seq
-	last  uint64
-	added chan struct{} // closed at the next change; nil when nobody waits
+	mu      sync.Mutex
+	list    []*fileNotice // by seq
+	last    uint64
+	changed bell
 }
 
 func (f *fileNotices) open(ctx context.Context, storage Storage) error {
@@ -92,15 +94,8 @@ func (f *fileNotices) add(ctx context.Context, n FileNotification) error {
 		f.hub.log.Warn("a notification of an upload was dropped: nobody reads them", "device", f.list[0].DeviceID)
 		f.removeLocked(0)
 	}
-	f.tellLocked()
+	f.changed.ringLocked()
 	return nil
-}
-
-func (f *fileNotices) tellLocked() {
-	if f.added != nil {
-		close(f.added)
-		f.added = nil
-	}
 }
 
 // removeLocked takes one out. What stays stored comes again after a restart.
@@ -128,7 +123,7 @@ func (h *Hub) TryFileNotification() *FileNotification {
 			i++
 			continue
 		}
-		n.until, n.LockToken = now.Add(lockTime), newToken()
+		n.until, n.LockToken = now.Add(lockTime), guid.New()
 		n.deliveries++
 		out := n.FileNotification
 		return &out
@@ -139,30 +134,8 @@ func (h *Hub) TryFileNotification() *FileNotification {
 // FileNotification is TryFileNotification that waits for one. Errors are that of
 // ctx and an *Error when the hub closes.
 func (h *Hub) FileNotification(ctx context.Context) (*FileNotification, error) {
-	for {
-		f := &h.files
-		f.mu.Lock()
-		if f.added == nil {
-			f.added = make(chan struct{})
-		}
-		added := f.added
-		f.mu.Unlock()
-		if n := h.TryFileNotification(); n != nil {
-			return n, nil
-		}
-		lapse := time.NewTimer(f.untilLapse())
-		select {
-		case <-added:
-		case <-lapse.C:
-		case <-ctx.Done():
-			lapse.Stop()
-			return nil, ctx.Err()
-		case <-h.closing:
-			lapse.Stop()
-			return nil, errClosed()
-		}
-		lapse.Stop()
-	}
+	f := &h.files
+	return await(ctx, h, &f.mu, &f.changed, h.TryFileNotification, f.untilLapse)
 }
 
 // untilLapse is how long it takes until something may come back.
@@ -191,7 +164,7 @@ func (h *Hub) SettleFileNotification(lockToken string, s Settlement) error {
 	}
 	if s == Abandon {
 		f.list[i].until, f.list[i].LockToken = time.Time{}, ""
-		f.tellLocked()
+		f.changed.ringLocked()
 		return nil
 	}
 	f.removeLocked(i)

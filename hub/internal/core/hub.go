@@ -66,7 +66,7 @@ type Hub struct {
 	watchedRev uint64                // newest revision that the watch has reported
 	live       map[identityKey]*Attachment
 	seen       map[identityKey]seenState // connection history of identities not connected now
-	applied    chan struct{}             // closed at the next change of registry; nil when nobody waits
+	applied    bell                      // rung at each change of registry
 }
 
 type identityKey struct{ device, module string }

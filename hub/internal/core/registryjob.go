@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 // The types and the states of a [RegistryJob].
@@ -171,7 +173,7 @@ func (h *Hub) CreateRegistryJob(ctx context.Context, j RegistryJob) (RegistryJob
 	}
 	input, output := j.InputContainer, j.OutputContainer
 	j.InputContainer, j.OutputContainer = unsigned(input), unsigned(output)
-	j.JobID, j.Status, j.StartTime = newToken(), JobRunning, Time{h.now().UTC()}
+	j.JobID, j.Status, j.StartTime = guid.New(), JobRunning, Time{h.now().UTC()}
 	j.EndTime, j.Progress, j.FailureReason = Time{}, 0, nil
 	made := &registryJob{RegistryJob: j}
 	r.mu.Lock()

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 const (
@@ -144,7 +146,7 @@ func (h *Hub) CreateUpload(p *Principal, name string) (Upload, error) {
 	if err != nil {
 		return Upload{}, storageError("upload", err)
 	}
-	id := u.sign(uploadClaim{p.DeviceID, p.ModuleID, p.GenerationID, blob, until.Unix(), newToken()})
+	id := u.sign(uploadClaim{p.DeviceID, p.ModuleID, p.GenerationID, blob, until.Unix(), guid.New()})
 	if u.active[key] == nil {
 		u.active[key] = make(map[string]time.Time)
 	}

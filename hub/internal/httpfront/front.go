@@ -4,8 +4,6 @@
 package httpfront
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
+	"github.com/iothub-go/iothub/internal/guid"
 )
 
 // maxBody bounds what a request may send.
@@ -123,7 +123,7 @@ var routes = []route{
 
 // ServeHTTP answers one request.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := &request{front: f, w: w, r: r, id: newID(), query: r.URL.Query()}
+	q := &request{front: f, w: w, r: r, id: guid.New(), query: r.URL.Query()}
 	w.Header().Set("x-ms-request-id", q.id)
 	if err := q.serve(); err != nil {
 		q.fail(err)
@@ -195,7 +195,7 @@ func splitPath(escaped string) ([]string, error) {
 // findRoute gives the route for a path, or the methods there would be for it.
 func findRoute(method string, path []string) (found *route, allowed []string) {
 	for i := range routes {
-		if !matches(routes[i].pattern, path) {
+		if !head.Match(routes[i].pattern, path) {
 			continue
 		}
 		if routes[i].method == method {
@@ -204,19 +204,6 @@ func findRoute(method string, path []string) (found *route, allowed []string) {
 		allowed = append(allowed, routes[i].method)
 	}
 	return nil, allowed
-}
-
-func matches(pattern string, path []string) bool {
-	words := strings.Split(pattern, "/")
-	if len(words) != len(path) {
-		return false
-	}
-	for i, word := range words {
-		if word != "*" && !strings.EqualFold(word, path[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 func (q *request) notFound(allowed []string) error {
@@ -340,13 +327,4 @@ func (q *request) writeFailed(err error) {
 	if err != nil {
 		q.front.log.Debug("answer not delivered", "request", q.id, "error", err)
 	}
-}
-
-// newID makes the tracking id of a request, in the form of a GUID.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
@@ -25,8 +26,6 @@ const (
 	// closeTimeout bounds how long a closing connection waits for the client
 	// to take the last bytes.
 	closeTimeout = time.Second
-	// discardOnClose bounds what is read and dropped meanwhile.
-	discardOnClose = 1 << 20
 )
 
 // How connections end other than by an error of the network or the codec.
@@ -79,10 +78,10 @@ func newConn(f *Front, nc net.Conn) *conn {
 	return c
 }
 
-// kill closes the connection at once, without a word to the peer, as MQTT 3.1.1
+// Kill closes the connection at once, without a word to the peer, as MQTT 3.1.1
 // demands of a server. It never blocks and may be called from anywhere, more
 // than once: the first reason counts.
-func (c *conn) kill(reason error) {
+func (c *conn) Kill(reason error) {
 	c.mu.Lock()
 	if c.dead {
 		c.mu.Unlock()
@@ -95,8 +94,8 @@ func (c *conn) kill(reason error) {
 	_ = c.raw.Close() // it is being given up
 }
 
-// drain ends the reading; serve then sees to the rest.
-func (c *conn) drain() {
+// Drain ends the reading; serve then sees to the rest.
+func (c *conn) Drain() {
 	c.draining.Store(true)
 	// The reader looks at draining after it has set a deadline of its own, so
 	// one of the two always takes effect.
@@ -110,7 +109,7 @@ func (c *conn) drain() {
 func (c *conn) serve(accepted func()) error {
 	defer c.in.release()
 	if err := c.connect(); err != nil {
-		c.kill(err)
+		c.Kill(err)
 		return c.ended(err)
 	}
 	if accepted != nil {
@@ -125,7 +124,7 @@ func (c *conn) serve(accepted func()) error {
 	}
 	c.stopDelivery()
 	c.att.Detach()
-	c.kill(err)
+	c.Kill(err)
 	return c.ended(err)
 }
 
@@ -249,25 +248,8 @@ func (c *conn) settle() {
 	dead := c.dead
 	c.mu.Unlock()
 	if !dead {
-		c.lingerClose()
+		head.Linger(c.nc, c.raw, closeTimeout)
 	}
-}
-
-// lingerClose half-closes the connection and drops what still arrives until the
-// peer has closed its side or had the time for it.
-func (c *conn) lingerClose() {
-	if c.nc.SetDeadline(time.Now().Add(closeTimeout)) != nil {
-		return
-	}
-	type halfCloser interface{ CloseWrite() error }
-	if half, ok := c.nc.(halfCloser); ok && c.nc != c.raw && half.CloseWrite() != nil {
-		return
-	}
-	if half, ok := c.raw.(halfCloser); !ok || half.CloseWrite() != nil {
-		return
-	}
-	// Read below TLS: the bytes do not matter any more.
-	_, _ = io.CopyN(io.Discard, c.raw, discardOnClose)
 }
 
 // publishWill hands the will to the hub. Nobody waits for it. [MQTT-3.1.2-8]

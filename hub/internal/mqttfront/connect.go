@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 	"github.com/iothub-go/iothub/internal/wire/topic"
 )
@@ -93,7 +94,7 @@ func (c *conn) answerRefused(code byte) {
 		return
 	}
 	if _, err := c.nc.Write(mqtt.AppendConnack(nil, false, code)); err == nil {
-		c.lingerClose()
+		head.Linger(c.nc, c.raw, closeTimeout)
 	}
 }
 
@@ -129,7 +130,7 @@ func (c *conn) admit(p *mqtt.ConnectPacket) error {
 	}
 	c.expires = principal.Expires
 	c.window = keepAliveWindow(p.KeepAlive)
-	if c.att, err = c.front.cfg.Hub.Attach(principal, user.ModelID, c.kill); err != nil {
+	if c.att, err = c.front.cfg.Hub.Attach(principal, user.ModelID, c.Kill); err != nil {
 		return refused(err)
 	}
 	return nil

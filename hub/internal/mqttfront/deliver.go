@@ -32,7 +32,7 @@ func (c *conn) publish(topic, payload []byte, qos byte) {
 	if sent, err := c.offer(topic, payload, qos); err != nil {
 		c.front.log.Error("mqtt: a message cannot be encoded", "client", c.id, "topic", string(topic), "error", err)
 	} else if !sent {
-		c.kill(errSlow)
+		c.Kill(errSlow)
 	}
 }
 

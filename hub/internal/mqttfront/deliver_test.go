@@ -380,15 +380,13 @@ func TestC2DSlowClient(t *testing.T) {
 			quick.ack(quick.wantMessage("y"))
 		}
 		synctest.Wait()
-		e.front.mu.Lock()
-		for c := range e.front.conns {
+		for _, c := range e.front.conns.All() {
 			c.mu.Lock()
 			if n := len(c.out.pending); n > 3*maxOutbox {
 				t.Errorf("%s: %d bytes wait to be written", c.id, n)
 			}
 			c.mu.Unlock()
 		}
-		e.front.mu.Unlock()
 		for range 50 {
 			slow.ack(slow.wantMessage(large))
 		}
@@ -431,10 +429,8 @@ func TestPacketIDsOfNotices(t *testing.T) {
 		e.send("dev1", "a")
 		a := c.wantMessage("a")
 		var hub *conn
-		e.front.mu.Lock()
-		for hub = range e.front.conns {
+		for _, hub = range e.front.conns.All() {
 		}
-		e.front.mu.Unlock()
 		seen := map[uint16]bool{a.PacketID: true}
 		for range 3 {
 			hub.publish([]byte("notice"), nil, 1)
@@ -471,10 +467,8 @@ func TestPublishToAClientThatDoesNotRead(t *testing.T) {
 		c := e.connect("dev1")
 		c.ping()
 		var hub *conn
-		e.front.mu.Lock()
-		for hub = range e.front.conns {
+		for _, hub = range e.front.conns.All() {
 		}
-		e.front.mu.Unlock()
 		for range 40 {
 			hub.publish([]byte("notice"), make([]byte, 64<<10), 0)
 		}

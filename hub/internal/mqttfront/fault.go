@@ -42,7 +42,7 @@ func (c *conn) handleFault(bag []byte, p *mqtt.PublishPacket) (handled bool, err
 			c.shutDown(reason)
 			return
 		}
-		c.kill(reason)
+		c.Kill(reason)
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,7 +54,7 @@ func (c *conn) handleFault(bag []byte, p *mqtt.PublishPacket) (handled bool, err
 // of a reset.
 func (c *conn) shutDown(reason error) {
 	c.stopped.CompareAndSwap(nil, &reason)
-	c.drain()
+	c.Drain()
 }
 
 // drained is why a connection that is drained ends.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
 )
 
 // Config is what a [Front] needs. Zero fields other than Hub have the default
@@ -66,11 +67,7 @@ type Front struct {
 	// What the hub does to events beside storing them; read-only after New.
 	throttled, faults bool
 
-	wg sync.WaitGroup // connections and writers
-
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	draining bool
+	conns head.Conns[*conn] // and their writers
 }
 
 // New returns a Front for the hub of the configuration.
@@ -89,7 +86,7 @@ func New(cfg Config) (*Front, error) {
 	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, defaultWriteTimeout)
 	cfg.MaxUnacked = orDefault(cfg.MaxUnacked, defaultMaxUnacked)
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, defaultMaxSessions)
-	f := &Front{cfg: cfg, log: cfg.Logger, conns: make(map[*conn]struct{})}
+	f := &Front{cfg: cfg, log: cfg.Logger}
 	f.sessions.max = cfg.MaxSessions
 	f.throttled, f.faults = cfg.Hub.Throttled(), cfg.Hub.FaultInjection()
 	return f, nil
@@ -112,19 +109,13 @@ func orDefault[T int | time.Duration](v, def T) T {
 // DISCONNECT.
 func (f *Front) ServeConn(ctx context.Context, nc net.Conn, accepted func()) error {
 	c := newConn(f, nc)
-	f.mu.Lock()
-	if f.draining {
-		f.mu.Unlock()
+	if !f.conns.Enter(c) {
 		_ = nc.Close() // nothing was promised to this client
 		return ErrClosed
 	}
-	f.conns[c] = struct{}{}
-	f.wg.Add(1)
-	f.mu.Unlock()
-	defer f.wg.Done()
-	defer f.forget(c)
+	defer f.conns.Leave(c)
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { c.kill(context.Cause(ctx)) })
+		stop := context.AfterFunc(ctx, func() { c.Kill(context.Cause(ctx)) })
 		defer stop()
 	}
 	err := c.serve(accepted)
@@ -135,43 +126,9 @@ func (f *Front) ServeConn(ctx context.Context, nc net.Conn, accepted func()) err
 	return err
 }
 
-func (f *Front) forget(c *conn) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.conns, c)
-}
-
 // Shutdown refuses new connections and ends the ones there are: each is read no
 // further, and closed when the events accepted from it are durable and their
 // acknowledgements written. When ctx ends first the rest is closed at once, and
 // Shutdown returns the error of ctx. It returns only when no goroutine of the
 // Front is left. The hub must be open until then.
-func (f *Front) Shutdown(ctx context.Context) error {
-	f.mu.Lock()
-	f.draining = true
-	for c := range f.conns {
-		c.drain()
-	}
-	f.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		f.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	f.mu.Lock()
-	left := make([]*conn, 0, len(f.conns))
-	for c := range f.conns {
-		left = append(left, c)
-	}
-	f.mu.Unlock()
-	for _, c := range left {
-		c.kill(ErrClosed)
-	}
-	<-done
-	return ctx.Err()
-}
+func (f *Front) Shutdown(ctx context.Context) error { return f.conns.Shutdown(ctx, ErrClosed) }

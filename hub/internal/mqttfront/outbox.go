@@ -42,7 +42,7 @@ func (b *batch) complete(err error) {
 	failed := c.out.settledLocked()
 	c.mu.Unlock()
 	if failed != nil {
-		c.kill(notStored(failed))
+		c.Kill(notStored(failed))
 	}
 }
 
@@ -236,7 +236,7 @@ func (o *outbox) uncork() {
 func (o *outbox) startLocked() {
 	if !o.writing && !o.corked {
 		o.writing = true
-		o.c.front.wg.Add(1) // the connection itself is counted, so this is never the first
+		o.c.front.conns.Hold()
 		go o.write()
 	}
 }
@@ -244,7 +244,7 @@ func (o *outbox) startLocked() {
 // run writes until there is nothing left to write.
 func (o *outbox) run() {
 	c := o.c
-	defer c.front.wg.Done()
+	defer c.front.conns.Release()
 	for {
 		c.mu.Lock()
 		for c.deliverableLocked() {
@@ -271,7 +271,7 @@ func (o *outbox) run() {
 			_, err = c.nc.Write(out)
 		}
 		if err != nil {
-			c.kill(fmt.Errorf("write: %w", err))
+			c.Kill(fmt.Errorf("write: %w", err))
 		}
 		c.mu.Lock()
 		o.spare = out[:0]

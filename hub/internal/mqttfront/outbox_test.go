@@ -286,9 +286,7 @@ func TestIdleConnectionKeepsLittle(t *testing.T) {
 		c.puback()
 		advance(time.Second)
 		synctest.Wait()
-		e.front.mu.Lock()
-		defer e.front.mu.Unlock()
-		for conn := range e.front.conns {
+		for _, conn := range e.front.conns.All() {
 			// The reader is blocked in Read, so its fields hold still.
 			if len(conn.in.buf) != smallBuffer || cap(conn.out.pending) > outboxSize {
 				t.Errorf("it keeps %d bytes to read and %d to write", len(conn.in.buf), cap(conn.out.pending))

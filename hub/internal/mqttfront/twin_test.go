@@ -269,15 +269,13 @@ func TestTwinAnswersAreBounded(t *testing.T) {
 		}
 		go func() { _ = c.tryWrite(b) }()
 		synctest.Wait()
-		e.front.mu.Lock()
-		for hub := range e.front.conns {
+		for _, hub := range e.front.conns.All() {
 			hub.mu.Lock()
 			if n := len(hub.out.pending); n > maxOutbox+64<<10 {
 				t.Errorf("%d bytes wait for the client", n)
 			}
 			hub.mu.Unlock()
 		}
-		e.front.mu.Unlock()
 		for i := range requests {
 			if p := c.message(); string(p.Topic) != fmt.Sprintf("$iothub/twin/res/200/?$rid=%d", i) || len(p.Payload) < 6*len(text) {
 				t.Fatalf("answer %d: %s, %d bytes", i, p.Topic, len(p.Payload))

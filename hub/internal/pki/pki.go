@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/iothub-go/iothub/internal/atomicfile"
 )
 
 const (
@@ -260,31 +262,8 @@ func writePair(dir, certName, keyName string, certPEM []byte, key *ecdsa.Private
 		return err
 	}
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := writeFile(filepath.Join(dir, keyName), keyPEM); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, keyName), keyPEM); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, certName), certPEM)
-}
-
-// writeFile replaces a file as a whole, on disk before it returns.
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the first error counts
-		}
-	}()
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.Write(filepath.Join(dir, certName), certPEM)
 }

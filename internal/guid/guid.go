@@ -1,0 +1,16 @@
+// Package guid makes random identifiers in the form of GUIDs.
+package guid
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+)
+
+// New returns a random identifier of version 4. (RFC 9562 5.4)
+func New() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	s := hex.EncodeToString(b[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
