@@ -7,50 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
 // TestMain fails when a test leaves a goroutine of the hub behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := leftGoroutines(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// leftGoroutines returns the stacks of goroutines of this module, or of the
-// storage, that do not end.
-func leftGoroutines() string {
-	buf := make([]byte, 4<<20)
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		var left []string
-		for i, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && (strings.Contains(stack, "iothub-go/iothub/hub") || strings.Contains(stack, "nats-server")) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-		if time.Now().After(deadline) {
-			return strings.Join(left, "\n\n")
-		}
-		runtime.Gosched()
-	}
-}
+func TestMain(m *testing.M) { testkit.Main(m, 10*time.Second, "iothub-go/iothub/hub", "nats-server") }
 
 // start starts a hub with both protocols on free ports.
 func start(t testing.TB, o *hub.Options) *hub.Server {

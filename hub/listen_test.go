@@ -19,6 +19,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
@@ -38,8 +39,8 @@ func (f *flaky) Accept() (net.Conn, error) {
 }
 
 func TestAcceptGoesOnAfterErrors(t *testing.T) {
-	log := &syncBuffer{}
-	s, err := hub.New(&hub.Options{Logger: log.logger()})
+	log := &testkit.Buffer{}
+	s, err := hub.New(&hub.Options{Logger: logger(log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +142,8 @@ func TestAuthenticatedAreNotBounded(t *testing.T) {
 }
 
 func TestAdviceInTheLog(t *testing.T) {
-	log := &syncBuffer{}
-	s, err := hub.New(&hub.Options{Logger: log.logger()})
+	log := &testkit.Buffer{}
+	s, err := hub.New(&hub.Options{Logger: logger(log)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,40 +13,12 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/service"
 )
 
 // TestMain fails when a test leaves a goroutine of the client behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := leftGoroutines(); left != "" {
-			fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func leftGoroutines() string {
-	buf := make([]byte, 4<<20)
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		var left []string
-		for i, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if i > 0 && (strings.Contains(stack, "iothub-go/iothub") || strings.Contains(stack, "Azure/go-amqp")) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-		if time.Now().After(deadline) {
-			return strings.Join(left, "\n\n")
-		}
-		runtime.Gosched()
-	}
-}
+func TestMain(m *testing.M) { testkit.Main(m, 10*time.Second, "iothub-go/iothub", "Azure/go-amqp") }
 
 // startHub starts a hub on free ports.
 func startHub(t *testing.T, o *hub.Options) *hub.Server {

@@ -21,31 +21,14 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 )
-
-// syncBuffer takes what a command prints.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // command is a running command.
 type command struct {
 	t      *testing.T
 	lines  *bufio.Scanner
-	stderr *syncBuffer
+	stderr *testkit.Buffer
 	stop   func() int // ends it and returns its exit code
 }
 
@@ -53,7 +36,7 @@ func begin(t *testing.T, args ...string) *command {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	c := &command{t: t, lines: bufio.NewScanner(r), stderr: &syncBuffer{}}
+	c := &command{t: t, lines: bufio.NewScanner(r), stderr: &testkit.Buffer{}}
 	done := make(chan int, 1)
 	go func() {
 		code := run(ctx, args, w, c.stderr)

@@ -1,7 +1,6 @@
 package amqpfront
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -9,10 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"runtime"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,29 +16,12 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
 	"github.com/iothub-go/iothub/internal/sas"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
 // TestMain fails when a test leaves a goroutine of this package behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		buf := make([]byte, 1<<20)
-		for i := 0; ; i++ {
-			stacks := string(buf[:runtime.Stack(buf, true)])
-			if !strings.Contains(stacks, "amqpfront.(*") {
-				break
-			}
-			if i == 1000 {
-				fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", stacks)
-				code = 1
-				break
-			}
-			runtime.Gosched()
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testkit.Main(m, 100*time.Millisecond, "amqpfront.(*") }
 
 const hostName = "hub.test"
 
@@ -52,32 +30,14 @@ type env struct {
 	t     testing.TB
 	hub   *core.Hub
 	front *Front
-	log   *syncBuffer
-}
-
-// syncBuffer takes the log.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	log   *testkit.Buffer
 }
 
 func newEnv(t testing.TB) *env { return newEnvWith(t, Config{}, core.Config{}) }
 
 func newEnvWith(t testing.TB, cfg Config, hubCfg core.Config) *env {
 	t.Helper()
-	e := &env{t: t, log: &syncBuffer{}}
+	e := &env{t: t, log: &testkit.Buffer{}}
 	hubCfg.HostName = hostName
 	var err error
 	if e.hub, err = core.New(t.Context(), hubCfg, memory.New(nil)); err != nil {

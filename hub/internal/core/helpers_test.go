@@ -4,9 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"os"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,31 +11,11 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/store/jetstream"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
 	"github.com/iothub-go/iothub/internal/sas"
+	"github.com/iothub-go/iothub/internal/testkit"
 )
 
 // TestMain fails the run when goroutines of this package's making remain.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if stray := strayGoroutines(); stray != "" {
-			println("goroutines left behind:\n" + stray)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func strayGoroutines() string {
-	buf := make([]byte, 1<<20)
-	for range 100 {
-		stacks := string(buf[:runtime.Stack(buf, true)])
-		if !strings.Contains(stacks, "hub/internal/core.(") {
-			return ""
-		}
-		runtime.Gosched()
-	}
-	return string(buf[:runtime.Stack(buf, true)])
-}
+func TestMain(m *testing.M) { testkit.Main(m, 0, "hub/internal/core.(") }
 
 // onStores runs a test on every kind of storage. open gives the same data each time.
 func onStores(t *testing.T, test func(t *testing.T, open func() (core.Storage, func()))) {

@@ -1,15 +1,12 @@
 package mqttfront
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,29 +16,12 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
 // TestMain fails when a test leaves a goroutine of this package behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		buf := make([]byte, 1<<20)
-		for i := 0; ; i++ {
-			stacks := string(buf[:runtime.Stack(buf, true)])
-			if !strings.Contains(stacks, "mqttfront.(*") {
-				break
-			}
-			if i == 100 {
-				fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", stacks)
-				code = 1
-				break
-			}
-			runtime.Gosched()
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testkit.Main(m, 0, "mqttfront.(*") }
 
 const hostName = "hub.test"
 
@@ -51,26 +31,8 @@ type env struct {
 	hub   *core.Hub
 	front *Front
 	gate  *gate
-	log   *syncBuffer
+	log   *testkit.Buffer
 	keys  map[string]iothub.SharedAccessKey
-}
-
-// syncBuffer takes the log.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // gate is a storage whose telemetry log can be told to wait and to fail.
@@ -133,7 +95,7 @@ func (g *gate) fail(err error) {
 
 func newEnv(t testing.TB, cfg Config, hubCfg core.Config) *env {
 	t.Helper()
-	e := &env{t: t, gate: &gate{}, log: &syncBuffer{}, keys: map[string]iothub.SharedAccessKey{}}
+	e := &env{t: t, gate: &gate{}, log: &testkit.Buffer{}, keys: map[string]iothub.SharedAccessKey{}}
 	hubCfg.HostName = hostName
 	var err error
 	e.hub, err = core.New(t.Context(), hubCfg, gatedStorage{memory.New(nil), e.gate})
