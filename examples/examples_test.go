@@ -5,6 +5,7 @@ package examples_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/hub"
 )
 
@@ -56,6 +58,12 @@ func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string, stdin .
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startWith(t, s, name, cs, stdin...)
+}
+
+// startWith builds and starts an example with a connection string.
+func startWith(t *testing.T, s *hub.Server, name, cs string, stdin ...io.Reader) *program {
+	t.Helper()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.pem")
 	if err := os.WriteFile(ca, s.CACertPEM(), 0o600); err != nil {
@@ -120,6 +128,39 @@ func TestUpload(t *testing.T) {
 	if err != nil || n.BlobName != "dev1/log.txt" || n.Size != 8 {
 		t.Errorf("told %+v, %v", n, err)
 	}
+}
+
+// The back end creates a device, which the test then is.
+func TestService(t *testing.T) {
+	s := startHub(t, nil)
+	if _, err := s.Listen(hub.HTTPS, "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	p := startWith(t, s, "service", s.ServiceConnectionString())
+	p.expect("in the north: example-device")
+	cs, err := s.DeviceConnectionString("example-device")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := device.NewClientFromConnectionString(cs, &iothub.ClientOptions{TLS: &tls.Config{RootCAs: s.CertPool()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close(context.Background()) })
+	d.HandleMethod("add", func(*iothub.MethodRequest) *iothub.MethodResponse {
+		return &iothub.MethodResponse{Status: 200, Payload: []byte("6.5")}
+	})
+	p.expect("add answered: 200 6.5")
+	d.HandleMessages(func(m *iothub.ReceivedMessage) iothub.Disposition { return iothub.DispositionAccepted })
+	p.expect("feedback: example-device m1 Success")
+	for _, text := range []string{"hello", "stop"} {
+		if err := d.SendEvent(t.Context(), &iothub.Message{Payload: []byte(text), Properties: map[string]string{"level": "high"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.expect("event of example-device: hello map[level:high]")
+	p.expect("event of example-device: stop")
+	p.end()
 }
 
 func TestCloudToDevice(t *testing.T) {
