@@ -2,6 +2,7 @@ package amqpfront
 
 import (
 	"encoding/base64"
+	"net"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -12,8 +13,8 @@ import (
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
-// store has dev1 send n events of 16 KiB and waits until they are durable.
-func (e *env) store(n int) {
+// store has dev1 send n events of a size and waits until they are durable.
+func (e *env) store(n, size int) {
 	e.t.Helper()
 	d, err := e.hub.GetDevice("dev1")
 	if err != nil {
@@ -35,7 +36,7 @@ func (e *env) store(n int) {
 	defer a.Detach()
 	events := make([]core.Event, n)
 	for i := range events {
-		events[i].Payload = make([]byte, 16<<10)
+		events[i].Payload = make([]byte, size)
 	}
 	done := make(chan error, 1)
 	if err := a.Ingest(events, func(err error) { done <- err }); err != nil {
@@ -47,9 +48,11 @@ func (e *env) store(n int) {
 }
 
 // plain connects with the key of a policy.
-func (e *env) plain(policy string) *wire {
+func (e *env) plain(policy string) *wire { return e.handshake(e.dial(), policy) }
+
+func (e *env) handshake(nc net.Conn, policy string) *wire {
 	e.t.Helper()
-	w := &wire{e.t, e.dial()}
+	w := &wire{e.t, nc}
 	w.write([]byte(amqp.HeaderSASL))
 	w.read(8)
 	if code, _ := w.next(); code != amqp.CodeSASLMechanisms {
@@ -79,7 +82,7 @@ func TestGreedyReceiverOfEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEnv(t)
 		const n = 200 // 3 MiB, more than a connection may hold
-		e.store(n)
+		e.store(n, 16<<10)
 		w := e.plain("service")
 		w.send(0, &amqp.Begin{IncomingWindow: 1 << 20, OutgoingWindow: 10, HandleMax: amqp.DefaultHandleMax})
 		w.next()
