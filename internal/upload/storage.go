@@ -2,6 +2,7 @@ package upload
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -62,7 +63,7 @@ type storage struct {
 
 func newStorage(t *iothub.UploadTicket, p *transport.Params) (*storage, error) {
 	u, err := url.Parse(t.URL)
-	if err != nil {
+	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, &iothub.Error{Op: op, Kind: iothub.KindInvalidArgument, Err: iothub.ErrNoUploadTicket}
 	}
 	port := u.Port()
@@ -103,7 +104,7 @@ func (s *storage) put(ctx context.Context, r io.Reader, o *iothub.UploadOptions)
 			}
 			id := blockID(len(ids), buf[:n])
 			if there[id] != int64(n) {
-				if err := s.do(ctx, url.Values{"comp": {"block"}, "blockid": {id}}, "", buf[:n]); err != nil {
+				if err := s.putBlock(ctx, id, buf[:n]); err != nil {
 					return err
 				}
 			}
@@ -117,6 +118,15 @@ func (s *storage) put(ctx context.Context, r io.Reader, o *iothub.UploadOptions)
 			break
 		}
 	}
+	return s.commit(ctx, ids, o.ContentType)
+}
+
+func (s *storage) putBlock(ctx context.Context, id string, data []byte) error {
+	return s.do(ctx, url.Values{"comp": {"block"}, "blockid": {id}}, "", data)
+}
+
+// commit makes the file of its blocks.
+func (s *storage) commit(ctx context.Context, ids []string, contentType string) error {
 	list, err := xml.Marshal(struct {
 		XMLName xml.Name `xml:"BlockList"`
 		Latest  []string
@@ -124,11 +134,7 @@ func (s *storage) put(ctx context.Context, r io.Reader, o *iothub.UploadOptions)
 	if err != nil {
 		return err
 	}
-	kind := o.ContentType
-	if kind == "" {
-		kind = "application/octet-stream"
-	}
-	return s.do(ctx, url.Values{"comp": {"blocklist"}}, kind, append([]byte(xml.Header), list...))
+	return s.do(ctx, url.Values{"comp": {"blocklist"}}, cmp.Or(contentType, "application/octet-stream"), append([]byte(xml.Header), list...))
 }
 
 // blockID names a block by its place and its content; all are of the same length.

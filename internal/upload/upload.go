@@ -61,7 +61,8 @@ func Begin(ctx context.Context, p *transport.Params, name string, port int) (*io
 	return t, nil
 }
 
-// End tells the hub that the upload is over: well, or with failed why not.
+// End tells the hub that the upload is over: well, or with failed why not, with
+// the HTTP status that an *iothub.Error in it has.
 func End(ctx context.Context, p *transport.Params, t *iothub.UploadTicket, failed error, port int) error {
 	if t == nil || t.CorrelationID == "" {
 		return &iothub.Error{Op: op, Kind: iothub.KindInvalidArgument, Err: iothub.ErrNoUploadTicket}
@@ -69,6 +70,9 @@ func End(ctx context.Context, p *transport.Params, t *iothub.UploadTicket, faile
 	report := map[string]any{"correlationId": t.CorrelationID, "isSuccess": failed == nil, "statusCode": 200, "statusDescription": "OK"}
 	if failed != nil {
 		report["statusCode"], report["statusDescription"] = 400, failed.Error()
+		if e, ok := errors.AsType[*iothub.Error](failed); ok && e.Code >= 100 && e.Code < 600 {
+			report["statusCode"] = e.Code
+		}
 	}
 	return retry(ctx, func() error { return post(ctx, p, "/files/notifications", port, report, nil) })
 }
