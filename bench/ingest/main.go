@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/iothub-go/iothub/bench/internal/mosquitto"
 	"github.com/iothub-go/iothub/bench/internal/stats"
 )
 
@@ -151,7 +152,7 @@ func measure(c config) ([]row, error) {
 	for d, devices := range c.devices {
 		for s, srv := range running {
 			r := row{Server: srv.name(), Devices: devices, Size: c.size, Synced: srv.synced(),
-				Rate: round(stats.Median(rates[cell{s, d}]), 0)}
+				Rate: stats.Round(stats.Median(rates[cell{s, d}]), 0)}
 			r.Confirmed, r.Found = ledgers[s].sum(d, srv.events != nil)
 			rows = append(rows, r)
 		}
@@ -159,7 +160,7 @@ func measure(c config) ([]row, error) {
 	for i := range rows {
 		for _, m := range rows {
 			if m.Server == "mosquitto" && m.Devices == rows[i].Devices && m.Rate > 0 {
-				q := round(rows[i].Rate/m.Rate, 3)
+				q := stats.Round(rows[i].Rate/m.Rate, 3)
 				rows[i].RatioMosquitto = &q
 			}
 		}
@@ -188,7 +189,7 @@ func startServers(c config) (running []*server, err error) {
 			return running, fmt.Errorf("--server %q: there are hub and mosquitto", name)
 		}
 		s, err := start(c)
-		if errors.Is(err, errNotInstalled) {
+		if errors.Is(err, mosquitto.ErrNotInstalled) {
 			fmt.Fprintf(os.Stderr, "ingest: %v: its rows are left out\n", err)
 			continue
 		}
@@ -235,14 +236,6 @@ const (
 	readBackTime = 30 * time.Second
 	readBackIdle = 3 * time.Second
 )
-
-func round(x float64, digits int) float64 {
-	f, err := strconv.ParseFloat(strconv.FormatFloat(x, 'f', digits, 64), 64)
-	if err != nil {
-		return x
-	}
-	return f
-}
 
 func print(rows []row, asJSON bool) error {
 	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.Server, b.Server) })

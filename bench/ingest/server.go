@@ -3,16 +3,12 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
+	"encoding/base64"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"time"
-)
+	"slices"
 
-// errNotInstalled is why a peer is left out.
-var errNotInstalled = errors.New("not installed")
+	"github.com/iothub-go/iothub/bench/internal/mosquitto"
+)
 
 // server is a running server, a child process with a folder of its own.
 type server struct {
@@ -24,50 +20,22 @@ type server struct {
 	// events calls visit with the payload of every event kept, from the first
 	// one on, until visit returns false or ctx ends; nil where nothing is kept.
 	events func(ctx context.Context, visit func(payload []byte) bool) error
-
-	cmd    *exec.Cmd
-	killed bool
-	dir    string
+	// close ends the process and removes its folder.
+	close func() error
 }
 
 func (s *server) name() string { return s.title }
 func (s *server) synced() bool { return s.sync }
 
-// kill ends the process at once and without notice: nothing it acknowledged
-// may need a goodbye.
-func (s *server) kill() {
-	if s.cmd != nil && s.cmd.Process != nil && !s.killed {
-		s.killed = true
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait() // "killed" is no news
-	}
-}
-
-// close ends the process and removes its folder.
-func (s *server) close() error {
-	s.kill()
-	return os.RemoveAll(s.dir)
-}
-
-// freePort returns a port of 127.0.0.1 that nobody listens on.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startMosquitto(c config) (*server, error) {
+	m, err := mosquitto.Start(c.dir)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// waitPort returns when somebody listens on the port.
-func waitPort(port int) error {
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			return c.Close()
-		}
-		time.Sleep(10 * time.Millisecond)
+	s := &server{title: "mosquitto", roots: m.Roots, close: m.Close}
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32)) // nobody asks for it
+	for i := range slices.Max(c.devices) {
+		s.devices = append(s.devices, fmt.Sprintf("HostName=%s;DeviceId=bench-%04d;SharedAccessKey=%s", m.Addr, i, key))
 	}
-	return fmt.Errorf("nobody listens on %s", address)
+	return s, nil
 }

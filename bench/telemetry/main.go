@@ -170,11 +170,11 @@ func measure(c config, server *nullserver.Server) ([]row, error) {
 			v := samples[cell{i, s}]
 			rows = append(rows, row{
 				Impl: impl.name, Size: size,
-				Rate:         round(median(v, func(s sample) float64 { return s.rate }), 0),
-				CPUPer100k:   round(median(v, func(s sample) float64 { return s.cpu }), 4),
-				AllocsPerMsg: round(median(v, func(s sample) float64 { return s.allocs }), 3),
-				P50:          round(median(v, func(s sample) float64 { return s.p50 }), 1),
-				P99:          round(median(v, func(s sample) float64 { return s.p99 }), 1),
+				Rate:         stats.Round(median(v, func(s sample) float64 { return s.rate }), 0),
+				CPUPer100k:   stats.Round(median(v, func(s sample) float64 { return s.cpu }), 4),
+				AllocsPerMsg: stats.Round(median(v, func(s sample) float64 { return s.allocs }), 3),
+				P50:          stats.Round(median(v, func(s sample) float64 { return s.p50 }), 1),
+				P99:          stats.Round(median(v, func(s sample) float64 { return s.p99 }), 1),
 			})
 		}
 	}
@@ -274,16 +274,8 @@ func ratio(rows []row, i int, impl string) *float64 {
 	if j < 0 || rows[j].Rate == 0 {
 		return nil
 	}
-	q := round(rows[i].Rate/rows[j].Rate, 3)
+	q := stats.Round(rows[i].Rate/rows[j].Rate, 3)
 	return &q
-}
-
-func round(x float64, digits int) float64 {
-	f, err := strconv.ParseFloat(strconv.FormatFloat(x, 'f', digits, 64), 64)
-	if err != nil {
-		return x
-	}
-	return f
 }
 
 func print(rows []row, asJSON bool) error {

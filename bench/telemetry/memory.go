@@ -83,7 +83,7 @@ func queuedBytes(impl implementation, t target) (float64, error) {
 	if err := q.queue(queuedMessages - 1); err != nil {
 		return 0, err
 	}
-	return round(float64(stats.Heap()-before)/(queuedMessages-1), 1), nil
+	return stats.Round(float64(stats.Heap()-before)/(queuedMessages-1), 1), nil
 }
 
 // heapOver sends n messages and returns the live heap after every tenth of

@@ -9,23 +9,14 @@ package nullserver
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"os"
-	"os/exec"
-	"runtime"
-	"time"
 
+	"github.com/iothub-go/iothub/bench/internal/child"
 	"github.com/iothub-go/iothub/bench/internal/selfcert"
 )
 
-const (
-	modeVariable   = "IOTHUB_BENCH_NULLSERVER"
-	pinnedVariable = "IOTHUB_BENCH_NULLSERVER_PINNED"
-)
+const childName = "null server"
 
 // hello is what the child tells its parent.
 type hello struct {
@@ -33,22 +24,10 @@ type hello struct {
 	CA   string `json:"ca"`
 }
 
-// Main runs the server and exits if the process was started by [Start];
-// otherwise it returns at once. Call it first in main.
-func Main() {
-	if os.Getenv(modeVariable) == "" {
-		return
-	}
-	pin()
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "null server:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+// Main is [child.Main] of the null server.
+func Main() { child.Main(childName, run) }
 
-func run() error {
-	runtime.GOMAXPROCS(1)
+func run(struct{}) error {
 	cert, err := selfcert.New()
 	if err != nil {
 		return err
@@ -61,13 +40,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	err = json.NewEncoder(os.Stdout).Encode(hello{Addr: l.Addr().String(), CA: string(cert.CertPEM)})
-	if err != nil {
+	if err := child.Ready(hello{Addr: l.Addr().String(), CA: string(cert.CertPEM)}); err != nil {
 		return err
 	}
 	go func() {
-		// The parent holds the other end: its end, however it comes, is ours.
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		child.Wait()
 		l.Close()
 	}()
 	err = serve(l, &tls.Config{
@@ -90,50 +67,23 @@ type Server struct {
 	// CA is the same certificate as PEM.
 	CA []byte
 
-	cmd   *exec.Cmd
-	stdin io.Closer
+	process *child.Process
 }
 
 // Start starts a server and returns when it listens.
 func Start() (*Server, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), modeVariable+"=1")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &Server{cmd: cmd, stdin: stdin}
-	stop := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-	defer stop.Stop()
 	var h hello
-	if err := json.NewDecoder(stdout).Decode(&h); err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("null server did not start: %w", err)
+	p, err := child.Command{Name: childName, Pinned: true}.Start(&h)
+	if err != nil {
+		return nil, err
 	}
-	s.Addr, s.CA = h.Addr, []byte(h.CA)
+	s := &Server{Addr: h.Addr, CA: []byte(h.CA), process: p}
 	if s.Roots, err = selfcert.Pool(s.CA); err != nil {
-		_ = s.Close()
+		p.Kill()
 		return nil, err
 	}
 	return s, nil
 }
 
 // Close ends the server and waits for it.
-func (s *Server) Close() error {
-	_ = s.stdin.Close()
-	kill := time.AfterFunc(2*time.Second, func() { _ = s.cmd.Process.Kill() })
-	defer kill.Stop()
-	return s.cmd.Wait()
-}
+func (s *Server) Close() error { return s.process.Close() }

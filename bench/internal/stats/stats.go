@@ -2,6 +2,7 @@
 package stats
 
 import (
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -17,6 +18,12 @@ func Median(v []float64) float64 {
 		return (s[n/2-1] + s[n/2]) / 2
 	}
 	return s[len(s)/2]
+}
+
+// Round rounds to decimal digits, for reports.
+func Round(x float64, digits int) float64 {
+	scale := math.Pow10(digits)
+	return math.Round(x*scale) / scale
 }
 
 // Percentile returns the p-th percentile (nearest rank) of sorted durations.

@@ -1,4 +1,4 @@
-package nullserver
+package child
 
 import (
 	"os"

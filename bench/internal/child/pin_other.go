@@ -1,6 +1,6 @@
 //go:build !linux
 
-package nullserver
+package child
 
 // pin does nothing where there is no portable way.
 func pin() {}
