@@ -53,16 +53,16 @@ func (e *env) dialTCP() net.Conn {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	defer l.Close()
-	go func() {
-		if there, err := l.Accept(); err == nil {
-			_ = e.front.ServeConn(context.Background(), there, nil)
-		}
-	}()
+	defer l.Close() // resets what is not accepted yet
 	here, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	e.t.Cleanup(func() { _ = here.Close() })
+	there, err := l.Accept()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	go func() { _ = e.front.ServeConn(context.Background(), there, nil) }()
 	return here
 }

@@ -72,6 +72,7 @@ func openEvents(l *link) (serve, error) {
 		return nil, err
 	}
 	r := &eventReceiver{link: l, hub: hub, partition: n, key: strings.ToLower(strings.Join([]string{hub.Name(), group, partition}, "/"))}
+	r.reading = context.WithoutCancel(l.ctx)
 	r.name = l.request.Properties.Text("com.microsoft:receiver-name")
 	r.epoch, r.owns = epochOf(l.request.Properties)
 	r.metrics = slices.Contains(l.request.DesiredCapabilities, runtimeMetric)
@@ -170,6 +171,9 @@ type eventReceiver struct {
 	info   core.PartitionInfo
 	infoAt time.Time
 
+	reading context.Context // for what does not wait: it ends with nothing
+	message eventMessage
+
 	begun atomic.Bool
 }
 
@@ -186,25 +190,25 @@ func (r *eventReceiver) serve(context.Context) error {
 
 // next gives the next event; what is there at once even when ctx has ended.
 func (r *eventReceiver) next(ctx context.Context) (*outgoing, error) {
-	e, err := r.reader.TryNext(context.WithoutCancel(ctx))
+	e, err := r.reader.TryNext(r.reading)
 	if errors.Is(err, core.ErrNoEvent) {
 		e, err = r.reader.Next(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m := eventMessage(&e)
+	m := r.message.fill(&e)
 	if r.metrics {
-		m.DeliveryAnnotations = r.metric(ctx)
+		m.DeliveryAnnotations = r.metric()
 	}
 	return &outgoing{Message: m}, nil
 }
 
 // metric tells a receiver how far its partition goes.
-func (r *eventReceiver) metric(ctx context.Context) amqp.Map {
+func (r *eventReceiver) metric() amqp.Map {
 	now := r.link.c.now()
 	if now.Sub(r.infoAt) > metricAge {
-		if info, err := r.hub.PartitionInfo(context.WithoutCancel(ctx), r.partition); err == nil {
+		if info, err := r.hub.PartitionInfo(r.reading, r.partition); err == nil {
 			r.info, r.infoAt = info, now
 		}
 	}
@@ -216,36 +220,73 @@ func (r *eventReceiver) metric(ctx context.Context) amqp.Map {
 	}
 }
 
-// eventMessage is an event in the form of Event Hubs. (wire-service E5, F2)
-func eventMessage(e *core.StoredEvent) *amqp.Message {
-	at := amqp.TimestampOf(e.EnqueuedTime.Time)
-	m := &amqp.Message{
-		MessageAnnotations: make(amqp.Map, 0, 12),
-		Properties:         &amqp.Properties{},
-		Data:               [][]byte{e.Body},
-	}
-	annotate := func(name amqp.Symbol, value any) {
-		if value != "" {
-			m.MessageAnnotations = append(m.MessageAnnotations, amqp.Entry{Key: name, Value: value})
+// sender is what events of one sender and source have in common.
+type sender struct{ device, module, authMethod, generation, model, source string }
+
+// annotations are those that tell of the sender. (wire-service E5, F2)
+func (s sender) annotations() amqp.Map {
+	var m amqp.Map
+	for _, a := range []struct {
+		name amqp.Symbol
+		text string
+	}{
+		{"iothub-connection-device-id", s.device},
+		{"iothub-connection-module-id", s.module},
+		{"iothub-connection-auth-method", s.authMethod},
+		{"iothub-connection-auth-generation-id", s.generation},
+		{"iothub-message-source", s.source},
+		{"dt-dataschema", s.model},
+	} {
+		if a.text != "" {
+			m = append(m, amqp.Entry{Key: a.name, Value: a.text})
 		}
 	}
-	annotate("x-opt-sequence-number", e.SequenceNumber)
-	annotate("x-opt-offset", e.Offset)
-	annotate("x-opt-enqueued-time", at)
-	annotate("iothub-connection-device-id", e.DeviceID)
-	annotate("iothub-connection-module-id", e.ModuleID)
-	annotate("iothub-connection-auth-method", e.AuthMethod)
-	annotate("iothub-connection-auth-generation-id", e.GenerationID)
-	annotate("iothub-enqueuedtime", at)
-	annotate("iothub-message-source", e.Source)
-	annotate("dt-dataschema", e.ModelID)
-	if len(e.Properties) > 0 {
-		m.ApplicationProperties = make(amqp.Map, 0, len(e.Properties)+1)
-		for name, value := range e.Properties {
-			m.ApplicationProperties = append(m.ApplicationProperties, amqp.Entry{Key: name, Value: value})
-		}
+	return m
+}
+
+// to is the property of that name of messages of devices.
+func (s sender) to() string {
+	switch {
+	case s.source != core.SourceTelemetry.String():
+		return ""
+	case s.module != "":
+		return "/devices/" + s.device + "/modules/" + s.module + "/messages/events"
 	}
-	p := m.Properties
+	return "/devices/" + s.device + "/messages/events"
+}
+
+// eventMessage makes events messages, one after the other in the same memory.
+type eventMessage struct {
+	message    amqp.Message
+	standard   amqp.Properties
+	properties amqp.Map
+	data       [1][]byte
+
+	of  sender // of the last event; what follows is made of it
+	who amqp.Map
+	to  string
+}
+
+// fill puts an event into the message, in the form of Event Hubs.
+// (wire-service E5, F2)
+func (r *eventMessage) fill(e *core.StoredEvent) *amqp.Message {
+	if of := (sender{e.DeviceID, e.ModuleID, e.AuthMethod, e.GenerationID, e.ModelID, e.Source}); of != r.of {
+		r.of, r.who, r.to = of, of.annotations(), of.to()
+	}
+	m, p := &r.message, &r.standard
+	*p, r.data[0] = amqp.Properties{To: r.to}, e.Body
+	m.Properties, m.Data = p, r.data[:]
+	var at any = amqp.TimestampOf(e.EnqueuedTime.Time)
+	annotations := append(m.MessageAnnotations[:0],
+		amqp.Entry{Key: amqp.Symbol("x-opt-sequence-number"), Value: e.SequenceNumber},
+		amqp.Entry{Key: amqp.Symbol("x-opt-offset"), Value: e.Offset},
+		amqp.Entry{Key: amqp.Symbol("x-opt-enqueued-time"), Value: at},
+		amqp.Entry{Key: amqp.Symbol("iothub-enqueuedtime"), Value: at})
+	annotations = append(annotations, r.who...)
+	properties := r.properties[:0]
+	for name, value := range e.Properties {
+		properties = append(properties, amqp.Entry{Key: name, Value: value})
+	}
 	for name, value := range e.System {
 		switch name {
 		case "message-id":
@@ -259,17 +300,16 @@ func eventMessage(e *core.StoredEvent) *amqp.Message {
 		case "content-encoding":
 			p.ContentEncoding = amqp.Symbol(value)
 		case "iothub-creation-time-utc", "iothub-message-schema":
-			m.ApplicationProperties = append(m.ApplicationProperties, amqp.Entry{Key: name, Value: value})
+			properties = append(properties, amqp.Entry{Key: name, Value: value})
 		default:
-			annotate(amqp.Symbol(name), value)
+			if value != "" {
+				annotations = append(annotations, amqp.Entry{Key: amqp.Symbol(name), Value: value})
+			}
 		}
 	}
-	if e.Source == core.SourceTelemetry.String() {
-		p.To = "/devices/" + e.DeviceID
-		if e.ModuleID != "" {
-			p.To += "/modules/" + e.ModuleID
-		}
-		p.To += "/messages/events"
+	m.MessageAnnotations, r.properties, m.ApplicationProperties = annotations, properties, nil
+	if len(properties) > 0 {
+		m.ApplicationProperties = properties
 	}
 	return m
 }

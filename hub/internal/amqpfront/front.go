@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
@@ -44,6 +45,7 @@ type Front struct {
 
 	conns     head.Conns[*conn]
 	receivers receivers // of events
+	large     sync.Pool // *[largeBuffer]byte
 }
 
 // New returns a Front for the hub of the configuration.

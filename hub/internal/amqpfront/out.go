@@ -17,17 +17,45 @@ type output struct {
 	waiting map[*link]struct{}
 }
 
-// keepBuffer is how large a buffer may be to be used again by a quiet connection.
-const keepBuffer = 16 << 10
+const (
+	// keepBuffer is how large a buffer may be to be used again by a quiet
+	// connection.
+	keepBuffer = 16 << 10
+	// largeBuffer is the size of those that busy connections share: to grow one for
+	// every write is most of what a message costs.
+	largeBuffer = 2 * roomyOut
+)
 
 // frameLocked appends a frame.
 func (c *conn) frameLocked(t amqp.FrameType, channel uint16, p amqp.Performative) {
 	if c.dead || c.closeSent {
 		return
 	}
+	if buf := c.out.buf; c.proved && len(buf) > keepBuffer/2 && cap(buf) <= keepBuffer {
+		c.out.buf = append(c.front.takeLarge(), buf...)
+		c.out.spare = buf[:0]
+	}
 	var err error
 	if c.out.buf, err = amqp.AppendFrame(c.out.buf, t, channel, p); err != nil {
 		c.killLocked(fmt.Errorf("encode %T: %w", p, err)) // a mistake of a node
+	}
+}
+
+// takeLarge gives an empty large buffer.
+func (f *Front) takeLarge() []byte {
+	if b, ok := f.large.Get().(*[largeBuffer]byte); ok {
+		return b[:0]
+	}
+	return make([]byte, 0, largeBuffer)
+}
+
+// emptiedLocked takes back a buffer that was written.
+func (c *conn) emptiedLocked(buf []byte) {
+	switch {
+	case cap(buf) == largeBuffer:
+		c.front.large.Put((*[largeBuffer]byte)(buf[:largeBuffer]))
+	case cap(buf) <= keepBuffer:
+		c.out.spare = buf[:0]
 	}
 }
 
@@ -69,16 +97,11 @@ func (c *conn) write() {
 			c.killLocked(fmt.Errorf("write: %w", err))
 			break
 		}
-		if cap(buf) <= keepBuffer {
-			c.out.spare = buf[:0]
-		}
+		c.emptiedLocked(buf)
 		for l := range c.out.waiting {
 			delete(c.out.waiting, l)
 			l.wakeUp()
 		}
-	}
-	if cap(c.out.buf) > keepBuffer {
-		c.out.buf = nil
 	}
 	c.out.writing = false
 	close(c.out.idle)

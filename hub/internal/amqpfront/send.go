@@ -28,14 +28,18 @@ const transferOverhead = 96
 // send sends what next gives until the link ends or next fails, which detaches the
 // link. See the package comment for what next has to do.
 func (l *link) send(next func(context.Context) (*outgoing, error)) error {
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer func() { cancel() }()
 	for {
-		ctx, cancel, err := l.turn()
-		if err != nil {
+		if ctx.Err() != nil { // only a drain ends it before the link does
+			cancel()
+			ctx, cancel = context.WithCancel(l.ctx)
+		}
+		if err := l.turn(cancel); err != nil {
 			return nil
 		}
 		m, err := next(ctx)
 		ended := ctx.Err() != nil
-		cancel()
 		switch {
 		case m != nil:
 			if err := l.transmit(m); err != nil {
@@ -51,30 +55,28 @@ func (l *link) send(next func(context.Context) (*outgoing, error)) error {
 	}
 }
 
-// turn waits until a message could be sent, and returns the context for the wait
-// for one.
-func (l *link) turn() (context.Context, context.CancelFunc, error) {
+// turn waits until a message could be sent. From then on a drain calls pause.
+func (l *link) turn(pause context.CancelFunc) error {
 	for {
 		l.c.mu.Lock()
 		if l.detached {
 			l.c.mu.Unlock()
-			return nil, nil, errLinkEnded
+			return errLinkEnded
 		}
 		if l.credit > 0 && l.unsettled < maxUnsettled && l.roomLocked() {
-			ctx, cancel := context.WithCancel(l.ctx)
-			l.pause = cancel
+			l.pause = pause
 			if l.drain {
-				cancel()
+				pause()
 			}
 			l.c.mu.Unlock()
-			return ctx, cancel, nil
+			return nil
 		}
 		if l.credit == 0 && l.drain {
 			l.drainedLocked()
 		}
 		l.c.mu.Unlock()
 		if err := l.wait(); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 }
