@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/iothub-go/iothub => ..
 
 require (
+	github.com/Azure/go-amqp v1.7.0
 	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/iothub-go/iothub v0.0.0-00010101000000-000000000000
 	golang.org/x/sys v0.49.0

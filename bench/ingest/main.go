@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,29 +64,20 @@ func run() error {
 	if c.rounds < 1 || c.size < headSize || c.size > 256<<10 {
 		return fmt.Errorf("--rounds is %d (at least 1), --size %d (%d to %d)", c.rounds, c.size, headSize, 256<<10)
 	}
-	for s := range strings.SplitSeq(*devices, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return fmt.Errorf("--devices %q: want positive numbers", s)
-		}
-		c.devices = append(c.devices, n)
+	var err error
+	if c.devices, err = stats.Numbers(*devices, 1, 10_000); err != nil {
+		return fmt.Errorf("--devices: %w", err)
 	}
 	c.servers = strings.Split(*servers, ",")
 	var ok bool
 	if c.client, ok = clients[*client]; !ok {
 		return fmt.Errorf("--client %q: there are device and raw", *client)
 	}
-	if *cpuProfile != "" {
-		f, err := os.Create(*cpuProfile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := stats.Profile(*cpuProfile)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	rows, err := measure(c)
 	if err != nil {
 		return err

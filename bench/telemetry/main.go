@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,12 +62,8 @@ func run() error {
 	if c.impls, err = selectImplementations(*impl); err != nil {
 		return err
 	}
-	for s := range strings.SplitSeq(*size, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 0 || n > 256<<10 {
-			return fmt.Errorf("--size %q: want bytes from 0 to %d", s, 256<<10)
-		}
-		c.sizes = append(c.sizes, n)
+	if c.sizes, err = stats.Numbers(*size, 0, 256<<10); err != nil {
+		return fmt.Errorf("--size: %w", err)
 	}
 	others := stats.WatchOthers()
 	server, err := nullserver.Start()
@@ -87,17 +82,11 @@ func run() error {
 		}
 		return runMemory(c, server, *asJSON)
 	}
-	if *cpuProfile != "" {
-		f, err := os.Create(*cpuProfile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := stats.Profile(*cpuProfile)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	rows, err := measure(c, server)
 	if err != nil {
 		return err

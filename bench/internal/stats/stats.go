@@ -2,9 +2,12 @@
 package stats
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -63,4 +66,17 @@ func Heap() int64 {
 	runtime.GC() // the second empties what sync.Pool kept over the first
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// Numbers reads comma-separated whole numbers from least to most.
+func Numbers(list string, least, most int) ([]int, error) {
+	var numbers []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return nil, fmt.Errorf("%q: want numbers from %d to %d", s, least, most)
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
 }
