@@ -120,8 +120,7 @@
     IOTHUB_CLIENT_RESULT P##_DeviceMethodResponse(H h, METHOD_HANDLE method, const unsigned char *response, size_t size, int status)       \
     {                                                                                                                                      \
         return RESULT(capiRespond(K, N(h), N(method), (unsigned char *)response, size, status));                                           \
-    }                                                                                                                                      \
-    UPLOADS(P, H, K)
+    }
 
 #define MODULE(P, H, K)                                                                                                                    \
     COMMON(P, H, K)                                                                                                                        \
@@ -151,40 +150,6 @@
         return RESULT(capiSetMethodCallback(K, N(h), CAPI_METHOD_NOW, N(f), N(context)));                                                  \
     }
 
-/* What uploads need is not there yet: whatever would begin one fails, and says
-   so. */
-#define UPLOADS(P, H, K)                                                                                                                   \
-    IOTHUB_CLIENT_RESULT P##_AzureStorageInitializeBlobUpload(H h, const char *name, char **correlation, char **uri)                       \
-    {                                                                                                                                      \
-        return RESULT(capiUpload(K, N(h), name != NULL && correlation != NULL && uri != NULL));                                            \
-    }                                                                                                                                      \
-    IOTHUB_CLIENT_RESULT P##_AzureStorageNotifyBlobUploadCompletion(H h, const char *correlation, bool ok, int code, const char *message) \
-    {                                                                                                                                      \
-        (void)ok, (void)code, (void)message;                                                                                               \
-        return RESULT(capiUpload(K, N(h), correlation != NULL));                                                                           \
-    }
-
-#define STORAGE(P, H, S, K)                                                                                                                \
-    S P##_AzureStorageCreateClient(H h, const char *uri)                                                                                   \
-    {                                                                                                                                      \
-        (void)capiUpload(K, N(h), uri != NULL);                                                                                            \
-        return NULL;                                                                                                                       \
-    }                                                                                                                                      \
-    IOTHUB_CLIENT_RESULT P##_AzureStoragePutBlock(S s, uint32_t number, const uint8_t *data, size_t size)                                  \
-    {                                                                                                                                      \
-        (void)s, (void)number, (void)data, (void)size;                                                                                     \
-        return capi_null("AzureStoragePutBlock: azureStorageClientHandle");                                                                \
-    }                                                                                                                                      \
-    IOTHUB_CLIENT_RESULT P##_AzureStoragePutBlockList(S s)                                                                                 \
-    {                                                                                                                                      \
-        (void)s;                                                                                                                           \
-        return capi_null("AzureStoragePutBlockList: azureStorageClientHandle");                                                            \
-    }                                                                                                                                      \
-    void P##_AzureStorageDestroyClient(S s)                                                                                                \
-    {                                                                                                                                      \
-        (void)s;                                                                                                                           \
-    }
-
 static IOTHUB_CLIENT_RESULT capi_null(const char *what)
 {
     capiLogNull((char *)what);
@@ -205,8 +170,6 @@ DEVICE(IoTHubDeviceClient_LL, IOTHUB_DEVICE_CLIENT_LL_HANDLE, CAPI_DEVICE_LL)
 DEVICE(IoTHubDeviceClient, IOTHUB_DEVICE_CLIENT_HANDLE, CAPI_DEVICE)
 MODULE(IoTHubModuleClient_LL, IOTHUB_MODULE_CLIENT_LL_HANDLE, CAPI_MODULE_LL)
 MODULE(IoTHubModuleClient, IOTHUB_MODULE_CLIENT_HANDLE, CAPI_MODULE)
-STORAGE(IoTHubDeviceClient_LL, IOTHUB_DEVICE_CLIENT_LL_HANDLE, IOTHUB_CLIENT_LL_AZURE_STORAGE_CLIENT_HANDLE, CAPI_DEVICE_LL)
-STORAGE(IoTHubDeviceClient, IOTHUB_DEVICE_CLIENT_HANDLE, IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE, CAPI_DEVICE)
 
 void IoTHubDeviceClient_LL_DoWork(IOTHUB_DEVICE_CLIENT_LL_HANDLE h)
 {
@@ -230,29 +193,6 @@ IOTHUB_DEVICE_CLIENT_HANDLE IoTHubDeviceClient_CreateWithTransport(TRANSPORT_HAN
     (void)transport, (void)config;
     (void)capi_null("CreateWithTransport: a shared connection");
     return NULL;
-}
-
-IOTHUB_CLIENT_RESULT IoTHubDeviceClient_LL_UploadToBlob(IOTHUB_DEVICE_CLIENT_LL_HANDLE h, const char *name, const unsigned char *source, size_t size)
-{
-    return RESULT(capiUpload(CAPI_DEVICE_LL, N(h), name != NULL && (source != NULL || size == 0)));
-}
-
-IOTHUB_CLIENT_RESULT IoTHubDeviceClient_LL_UploadMultipleBlocksToBlob(IOTHUB_DEVICE_CLIENT_LL_HANDLE h, const char *name, IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX f, void *context)
-{
-    (void)context;
-    return RESULT(capiUpload(CAPI_DEVICE_LL, N(h), name != NULL && f != NULL));
-}
-
-IOTHUB_CLIENT_RESULT IoTHubDeviceClient_UploadToBlobAsync(IOTHUB_DEVICE_CLIENT_HANDLE h, const char *name, const unsigned char *source, size_t size, IOTHUB_CLIENT_FILE_UPLOAD_CALLBACK f, void *context)
-{
-    (void)f, (void)context;
-    return RESULT(capiUpload(CAPI_DEVICE, N(h), name != NULL && (source != NULL || size == 0)));
-}
-
-IOTHUB_CLIENT_RESULT IoTHubDeviceClient_UploadMultipleBlocksToBlobAsync(IOTHUB_DEVICE_CLIENT_HANDLE h, const char *name, IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX f, void *context)
-{
-    (void)context;
-    return RESULT(capiUpload(CAPI_DEVICE, N(h), name != NULL && f != NULL));
 }
 
 IOTHUB_CLIENT_RESULT IoTHubModuleClient_LL_DeviceMethodInvoke(IOTHUB_MODULE_CLIENT_LL_HANDLE h, const char *device, const char *method, const char *payload, unsigned int timeout, int *status, unsigned char **response, size_t *size)

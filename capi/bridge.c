@@ -71,6 +71,35 @@ void capi_call_invoked(uintptr_t callback, uintptr_t context, int result, int st
     ((IOTHUB_METHOD_INVOKE_CALLBACK)callback)((IOTHUB_CLIENT_RESULT)result, status, payload, size, (void *)context);
 }
 
+void capi_call_uploaded(uintptr_t callback, uintptr_t context, int result)
+{
+    ((IOTHUB_CLIENT_FILE_UPLOAD_CALLBACK)callback)((IOTHUB_CLIENT_FILE_UPLOAD_RESULT)result, (void *)context);
+}
+
+/* Calls a function that provides blocks, of either kind. */
+static bool get_data(uintptr_t callback, uintptr_t context, bool can_abort, int result, const unsigned char **block, size_t *size)
+{
+    if (can_abort) {
+        IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX f = (IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX)callback;
+        return f((IOTHUB_CLIENT_FILE_UPLOAD_RESULT)result, block, size, (void *)context) != IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_OK;
+    }
+    ((IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK)callback)((IOTHUB_CLIENT_FILE_UPLOAD_RESULT)result, block, size, (void *)context);
+    return false;
+}
+
+bool capi_call_block(uintptr_t callback, uintptr_t context, bool can_abort, unsigned char **block, size_t *size)
+{
+    const unsigned char *data = NULL;
+    bool abort = get_data(callback, context, can_abort, FILE_UPLOAD_OK, &data, size);
+    *block = (unsigned char *)data;
+    return abort;
+}
+
+void capi_call_blocks_end(uintptr_t callback, uintptr_t context, bool can_abort, int result)
+{
+    (void)get_data(callback, context, can_abort, result, NULL, NULL);
+}
+
 int capi_call_filter(uintptr_t callback, const char *key, const char *value)
 {
     return ((MAP_FILTER_CALLBACK)callback)(key, value);

@@ -18,7 +18,8 @@ enum {
     CAPI_MESSAGE,
     CAPI_MAP,
     CAPI_DESERIALIZER,
-    CAPI_METHOD
+    CAPI_METHOD,
+    CAPI_BLOB
 };
 
 /* Transports. */
@@ -79,6 +80,9 @@ int capi_call_method(uintptr_t callback, uintptr_t context, const char *name, co
 void capi_call_inbound(uintptr_t callback, uintptr_t context, const char *name, const unsigned char *payload, size_t size, uintptr_t method);
 int capi_call_command(uintptr_t callback, uintptr_t context, const char *component, const char *name, const unsigned char *payload, size_t size, unsigned char **response, size_t *response_size);
 void capi_call_invoked(uintptr_t callback, uintptr_t context, int result, int status, unsigned char *payload, size_t size);
+void capi_call_uploaded(uintptr_t callback, uintptr_t context, int result);
+bool capi_call_block(uintptr_t callback, uintptr_t context, bool can_abort, unsigned char **block, size_t *size);
+void capi_call_blocks_end(uintptr_t callback, uintptr_t context, bool can_abort, int result);
 int capi_call_filter(uintptr_t callback, const char *key, const char *value);
 
 /* A number that only this thread has. */

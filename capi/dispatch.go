@@ -48,7 +48,7 @@ func (host) Dispatch(c *client.Client, records []client.Record) {
 // answers reports whether the program is told even after Destroy.
 func answers(r *client.Record) bool {
 	switch r.Kind {
-	case client.RecordReported, client.RecordInvoked:
+	case client.RecordReported, client.RecordInvoked, client.RecordUploaded, client.RecordBlock, client.RecordBlocksEnd:
 		return true
 	case client.RecordTwin, client.RecordProperties:
 		return r.Asked()
@@ -80,6 +80,15 @@ func dispatch(c *client.Client, r *client.Record) {
 	case client.RecordInvoked:
 		p, size := payloadFor(r.Payload)
 		C.capi_call_invoked(f, context, C.int(r.Result), C.int(r.Reason), p, size)
+	case client.RecordUploaded:
+		C.capi_call_uploaded(f, context, C.int(r.Result))
+	case client.RecordBlock:
+		var block *C.uchar
+		var size C.size_t
+		abort := C.capi_call_block(f, context, C.bool(r.CanAbort()), &block, &size)
+		r.Answer(bytesOf(block, size), bool(abort))
+	case client.RecordBlocksEnd:
+		C.capi_call_blocks_end(f, context, C.bool(r.CanAbort()), C.int(r.Result))
 	}
 }
 

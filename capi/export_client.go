@@ -352,19 +352,6 @@ func capiInvokeAsync(kind C.int, h C.uintptr_t, device, module, method, payload 
 	return C.int(c.Invoke(C.GoString(device), C.GoString(module), C.GoString(method), []byte(C.GoString(payload)), time.Duration(timeout)*time.Second, callback(f, context)))
 }
 
-//export capiUpload
-func capiUpload(kind C.int, h C.uintptr_t, arguments C.bool) C.int {
-	const function = "file upload"
-	if _, ok := find(function, kind, h); !ok {
-		return C.int(client.InvalidArg)
-	}
-	if !arguments {
-		return invalid(function, errNull)
-	}
-	logError(fmt.Errorf("%s: %w", function, iothub.ErrNotSupported))
-	return C.int(client.Failed)
-}
-
 // proxyOptions is HTTP_PROXY_OPTIONS.
 type proxyOptions struct {
 	host     *C.char

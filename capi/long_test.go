@@ -18,16 +18,22 @@ func TestMillion(t *testing.T) {
 
 // Valgrind finds no wrong access in the programs, and nothing that they lose.
 // It does not look for values that were never set: Go's runtime scans its stacks
-// without asking which words on them were.
+// without asking which words on them were. What it takes for wrong because it cannot
+// follow goroutines from stack to stack is in valgrind.supp.
 func TestValgrind(t *testing.T) {
-	for _, name := range []string{"arguments", "messages", "send", "managed"} {
+	for _, name := range []string{"arguments", "messages", "send", "managed", "upload", "upload_managed", "legacy"} {
 		t.Run(name, func(t *testing.T) {
 			bin := compile(t, "c11", name)
+			w := newWorld(t, &hub.Options{})
+			w.listenHTTPS(t)
 			p := &program{t: t}
 			p.run(exec.CommandContext(t.Context(), "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full",
 				"--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--undef-value-errors=no",
 				"--suppressions=testdata/valgrind.supp", bin),
-				newWorld(t, &hub.Options{}).env)
+				w.env)
+			if name == "legacy" {
+				w.callLater(t, p)
+			}
 			p.finish()
 		})
 	}

@@ -37,13 +37,9 @@ func runModule(t *testing.T, bin string) {
 		{Text: `FROM /messages/modules/mod1/outputs/out1 INTO BrokeredEndpoint("/modules/mod1/inputs/in1")`},
 		{Text: `FROM /messages/modules/mod1/outputs/out2 INTO BrokeredEndpoint("/modules/mod1/inputs/in2")`},
 	}})
-	addr, err := w.Listen(hub.HTTPS, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ws := "MODULE_STRING_WS=" + withPort(w.env[1], addr.(*net.TCPAddr).Port)
+	w.listenHTTPS(t)
 	answering(t, w)
-	p := start(t, bin, append(w.env, ws)...)
+	p := start(t, bin, w.env...)
 	p.expect("poke")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -52,6 +48,18 @@ func runModule(t *testing.T, bin string) {
 		t.Errorf("poke: %d, %v", status, err)
 	}
 	p.finish()
+}
+
+// listenHTTPS adds WebSockets and uploads to a hub, and connection strings with
+// their port to what programs are told.
+func (w *world) listenHTTPS(t *testing.T) {
+	t.Helper()
+	addr, err := w.Listen(hub.HTTPS, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := addr.(*net.TCPAddr).Port
+	w.env = append(w.env, "DEVICE_STRING_WS="+withPort(w.env[0], port), "MODULE_STRING_WS="+withPort(w.env[1], port))
 }
 
 // withPort returns the connection string in a setting with another port.

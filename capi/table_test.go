@@ -30,21 +30,19 @@ var wanting = []struct{ part, why string }{
 	{"IoTHubTransport_", "always `NULL`: MQTT cannot share a connection"},
 	{"CreateFromDeviceAuth", "always `NULL`: provisioning from C is not there yet"},
 	{"CreateFromEnvironment", "always `NULL`: the environment of IoT Edge is not read yet"},
-	{"AzureStorageCreateClient", "always `NULL`: uploads from C are not there yet"},
-	{"AzureStoragePutBlock", "`IOTHUB_CLIENT_INVALID_ARG`: there is no client for a blob yet"},
-	{"AzureStorageDestroyClient", "does nothing: there is no client for a blob yet"},
-	{"AzureStorage", "`IOTHUB_CLIENT_ERROR` for good arguments: uploads from C are not there yet"},
-	{"Upload", "`IOTHUB_CLIENT_ERROR` for good arguments: uploads from C are not there yet"},
 	{"AMQP_Protocol", "names a transport that clients cannot be created with yet"},
 	{"HTTP_Protocol", "names a transport that clients cannot be created with yet"},
 }
 
 var absent = [][2]string{
-	{"`IoTHubClient_…`, `IoTHubClient_LL_…`, `IoTHubClientCore_…`", "the older names of the device client: use `IoTHubDeviceClient_…`"},
+	{"`IoTHubClientCore_…`, `IoTHubClientCore_LL_…`", "what the clients of that SDK are made of, never documented for programs: use `IoTHubDeviceClient_…`"},
 	{"`Prov_Device_…`, `prov_dev_security_…`, `iothub_security_…`", "provisioning from C is not there yet"},
 	{"`IoTHubRegistryManager_…` and the rest of the service client", "what a back end does is package `service`, in Go"},
 	{"`Map_ToJSON`, `STRING_…`, `BUFFER_…`, `VECTOR_…`", "the rest of the shared utility is not a client's API"},
 }
+
+// alias is a function that another header has under another name.
+var alias = regexp.MustCompile(`(?m)^#define (IoTHubClient_[A-Za-z_]+) (IoTHubDeviceClient_[A-Za-z_]+)$`)
 
 var prototype = regexp.MustCompile(`(?m)^[A-Za-z_][A-Za-z0-9_ ]*[ *]+([A-Za-z][A-Za-z0-9_]*)\([^;{]*\);$`)
 
@@ -83,6 +81,16 @@ func functions(t *testing.T) (headers []string, byHeader map[string][]string) {
 	return headers, byHeader
 }
 
+// aliases returns the other names that a header gives to functions.
+func aliases(t *testing.T, header string) [][]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("include", header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return alias.FindAllStringSubmatch(string(b), -1)
+}
+
 func shortcoming(function string) string {
 	for _, w := range wanting {
 		if strings.Contains(function, w.part) {
@@ -100,6 +108,9 @@ func table(t *testing.T) string {
 		fmt.Fprintf(&b, "| **`%s`** | |\n", h)
 		for _, f := range byHeader[h] {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", f, shortcoming(f))
+		}
+		for _, a := range aliases(t, h) {
+			fmt.Fprintf(&b, "| `%s` | another name of `%s` |\n", a[1], a[2])
 		}
 	}
 	b.WriteString("| **not there** | |\n")

@@ -106,28 +106,36 @@ IOTHUB_CLIENT_RESULT IoTHubDeviceClient_GetPropertiesAsync(IOTHUB_DEVICE_CLIENT_
    that. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_GetPropertiesAndSubscribeToUpdatesAsync(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, IOTHUB_CLIENT_PROPERTIES_RECEIVED_CALLBACK propertyUpdateCallback, void *userContextCallback);
 
-/* Uploads a copy of this as a file; the callback is told the outcome, once. */
+/* Uploads a copy of this as a file; the callback, unless NULL, is told the outcome,
+   once. Destroy waits for that. INVALID_ARG for NULL, but for source when size is 0. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_UploadToBlobAsync(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, const char *destinationFileName, const unsigned char *source, size_t size, IOTHUB_CLIENT_FILE_UPLOAD_CALLBACK iotHubClientFileUploadCallback, void *context);
 
-/* Uploads a file in blocks that the callback provides. */
+/* Uploads a file in blocks that the callback provides: the callback is asked for
+   a block until it gives none (NULL or size 0) or returns ABORT, and told the outcome
+   with NULL for data, once. A block is copied when the callback returns. Destroy waits
+   for that. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_UploadMultipleBlocksToBlobAsync(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, const char *destinationFileName, IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX getDataCallbackEx, void *context);
 
-/* Begins an upload; both outputs are the program's to free. */
+/* Begins an upload and waits; both outputs are the program's to free. Each upload
+   that was begun has to be ended by NotifyBlobUploadCompletion. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_AzureStorageInitializeBlobUpload(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, const char *destinationFileName, char **uploadCorrelationId, char **azureBlobSasUri);
 
-/* Returns a client for one blob, or NULL. */
+/* Returns a client for one blob, or NULL. It works while the client of the device
+   lives. */
 IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE IoTHubDeviceClient_AzureStorageCreateClient(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, const char *azureBlobSasUri);
 
-/* Uploads block 0 to 49999 of at most 100 MiB, and waits. */
+/* Uploads block 0 to 49999 of at most 100 MiB, and waits; one that was uploaded before
+   is replaced. INVALID_ARG for NULL, size 0 and what is beyond that. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_AzureStoragePutBlock(IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE azureStorageClientHandle, uint32_t blockNumber, const uint8_t *dataPtr, size_t dataSize);
 
-/* Makes the blob of its blocks. */
+/* Makes the blob of its blocks, in the order in which they first came, and waits. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_AzureStoragePutBlockList(IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE azureStorageClientHandle);
 
 /* Releases a client for a blob; NULL is allowed. */
 void IoTHubDeviceClient_AzureStorageDestroyClient(IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE azureStorageClientHandle);
 
-/* Tells the hub how the upload ended. */
+/* Tells the hub how the upload ended, and waits. After a success it tells its back
+   ends. responseMessage may be NULL. */
 IOTHUB_CLIENT_RESULT IoTHubDeviceClient_AzureStorageNotifyBlobUploadCompletion(IOTHUB_DEVICE_CLIENT_HANDLE iotHubClientHandle, const char *uploadCorrelationId, bool isSuccess, int responseCode, const char *responseMessage);
 
 #ifdef __cplusplus

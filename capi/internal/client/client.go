@@ -9,6 +9,7 @@ package client
 import (
 	"cmp"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -50,7 +51,14 @@ const (
 	RecordProperties                   // the same, for the properties functions
 	RecordReported                     // Result: status code
 	RecordInvoked                      // Result: client result, Reason: status, Payload
+	RecordUploaded                     // Result: file upload result
+	RecordBlock                        // a block of a file is wanted: Answer, Reason
+	RecordBlocksEnd                    // Result: file upload result, Reason
 )
+
+// noAbort is the reason of a record about blocks for a function that cannot end
+// the upload.
+const noAbort = 1
 
 // Record is one call of a function of the program that is due.
 type Record struct {
@@ -62,7 +70,13 @@ type Record struct {
 	Payload []byte
 	Message *iothub.ReceivedMessage
 	Method  *iothub.MethodRequest
+	// Answer takes a block of a file: none for its end.
+	Answer func(block []byte, abort bool)
 }
+
+// CanAbort reports whether the function of a record about blocks returns whether
+// the upload goes on.
+func (r *Record) CanAbort() bool { return r.Reason != noAbort }
 
 // Asked reports whether a record of the twin answers a request, rather than
 // tells a subscriber.
@@ -100,15 +114,22 @@ type api interface {
 	SetRetryPolicy(policy iothub.RetryStrategy, limit time.Duration) error
 	RetryPolicy() (policy iothub.RetryStrategy, limit time.Duration, err error)
 	LastMessageReceiveTime() (time.Time, error)
+	UploadFileAsync(name string, r io.Reader, o *ll.UploadOptions, done func(error)) error
+	BeginUploadAsync(name string, port int, done func(*iothub.UploadTicket, error)) error
+	EndUploadAsync(t *iothub.UploadTicket, failed error, port int, done func(error)) error
+	OpenUpload(t *iothub.UploadTicket) (*ll.Upload, error)
 }
 
 // Client is a client of either layer. It is safe for concurrent use.
 type Client struct {
 	host     Host
 	threaded bool
-	// httpsPort is where methods of others are called, 0 for 443: the port
-	// that a connection string names for WebSockets is the same one.
+	// httpsPort is where methods of others are called and files uploaded, 0 for
+	// 443: the port that a connection string names for WebSockets is the same
+	// one.
 	httpsPort int
+	wanted    chan Record   // blocks that goroutines of uploads wait for
+	gone      chan struct{} // closed with torn
 
 	mu          sync.Mutex
 	ll          api
@@ -120,6 +141,7 @@ type Client struct {
 	closed      bool // nothing is accepted any more
 	torn        bool // everything is confirmed, the connection gone
 	worker      *worker
+	uploads     int // that a client with a thread finishes before it ends
 
 	status     Callback
 	messages   Callback
@@ -156,7 +178,10 @@ func New(connectionString string, host Host, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{host: host, threaded: o.Threaded, interval: time.Millisecond}
+	c := &Client{
+		host: host, threaded: o.Threaded, interval: time.Millisecond,
+		wanted: make(chan Record), gone: make(chan struct{}),
+	}
 	if _, port, err := net.SplitHostPort(cmp.Or(cs.GatewayHostName, cs.HostName)); err == nil && o.WebSocket {
 		c.httpsPort, _ = strconv.Atoi(port) // a port that is none fails below
 	}

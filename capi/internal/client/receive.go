@@ -142,45 +142,40 @@ const (
 // Invoke calls a method of another device, or module, and returns at once; cb
 // is told the outcome.
 func (c *Client) Invoke(deviceID, moduleID, method string, payload []byte, timeout time.Duration, cb Callback) Result {
-	return c.failed(c.invoke(deviceID, moduleID, method, payload, timeout, func(resp *iothub.MethodResponse, err error) {
-		if err != nil {
-			c.host.Log(err)
-		}
-		if cb.Func == 0 {
-			return
-		}
-		r := Record{Kind: RecordInvoked, Result: int32(Failed), Callback: cb}
-		if err == nil {
-			r.Result, r.Reason, r.Payload = int32(OK), int32(resp.Status), resp.Payload
-		}
-		c.records = append(c.records, r)
+	return c.failed(c.call(true, func() error {
+		return c.invoke(deviceID, moduleID, method, payload, timeout, func(resp *iothub.MethodResponse, err error) {
+			if err != nil {
+				c.host.Log(err)
+			}
+			if cb.Func == 0 {
+				return
+			}
+			r := Record{Kind: RecordInvoked, Result: int32(Failed), Callback: cb}
+			if err == nil {
+				r.Result, r.Reason, r.Payload = int32(OK), int32(resp.Status), resp.Payload
+			}
+			c.records = append(c.records, r)
+		})
 	}))
 }
 
 // InvokeAndWait calls a method of another device, or module, and waits for the
 // answer.
 func (c *Client) InvokeAndWait(deviceID, moduleID, method string, payload []byte, timeout time.Duration) (resp *iothub.MethodResponse, r Result) {
-	done := make(chan struct{})
-	var answer error
-	err := c.invoke(deviceID, moduleID, method, payload, timeout, func(m *iothub.MethodResponse, err error) {
-		resp, answer = m, err
-		close(done)
+	err := c.await(func(done func(error)) error {
+		return c.invoke(deviceID, moduleID, method, payload, timeout, func(m *iothub.MethodResponse, err error) {
+			resp = m
+			done(err)
+		})
 	})
-	if err == nil {
-		err = c.block(done)
-	}
-	if err == nil {
-		err = answer
-	}
 	return resp, c.failed(err)
 }
 
+// invoke is called inside the lock.
 func (c *Client) invoke(deviceID, moduleID, method string, payload []byte, timeout time.Duration, done func(*iothub.MethodResponse, error)) error {
-	return c.call(true, func() error {
-		if c.module == nil {
-			return fmt.Errorf("%w: only modules call methods", iothub.ErrNotSupported)
-		}
-		o := &iothub.InvokeOptions{ResponseTimeout: min(max(timeout, minInvoke), maxInvoke), Port: c.httpsPort}
-		return c.module.InvokeMethodAsync(deviceID, moduleID, method, payload, o, done)
-	})
+	if c.module == nil {
+		return fmt.Errorf("%w: only modules call methods", iothub.ErrNotSupported)
+	}
+	o := &iothub.InvokeOptions{ResponseTimeout: min(max(timeout, minInvoke), maxInvoke), Port: c.httpsPort}
+	return c.module.InvokeMethodAsync(deviceID, moduleID, method, payload, o, done)
 }

@@ -23,7 +23,7 @@ const rounds = 2
 // program run. It returns when to call it again.
 func (c *Client) work() (next time.Time) {
 	for range rounds {
-		if c.closed || c.dispatching {
+		if c.over() || c.dispatching {
 			return
 		}
 		next, _ = c.ll.DoWork() // its errors are the two cases above
@@ -51,7 +51,23 @@ func (c *Client) dispatch() {
 		}
 	}
 	c.dispatching = false
-	if c.closed {
+	if c.over() {
+		c.tearDown()
+	}
+}
+
+// over reports whether the client may end. The caller holds mu.
+func (c *Client) over() bool { return c.closed && c.uploads == 0 }
+
+// run calls one function of the program at once, on this thread, from wherever the
+// client is. The caller holds mu, which is free meanwhile.
+func (c *Client) run(r Record) {
+	inside := c.dispatching
+	c.dispatching = true
+	c.mu.Unlock()
+	c.host.Dispatch(c, []Record{r})
+	c.mu.Lock()
+	if c.dispatching = inside; !inside && c.over() {
 		c.tearDown()
 	}
 }
@@ -63,12 +79,13 @@ func (c *Client) tearDown() {
 		return
 	}
 	c.torn = true
+	close(c.gone)
 	c.status = Callback{}
 	c.ll.Destroy() // nil: nobody else is inside
 	kept := c.records[:0]
 	for _, r := range c.records {
 		switch r.Kind {
-		case RecordConfirm, RecordReported, RecordInvoked:
+		case RecordConfirm, RecordReported, RecordInvoked, RecordUploaded, RecordBlocksEnd:
 			kept = append(kept, r)
 		case RecordTwin, RecordProperties:
 			if r.Asked() {
@@ -88,17 +105,15 @@ func (c *Client) Closed() bool {
 }
 
 // Destroy ends the client: what waits and what is in flight is confirmed with
-// BECAUSE_DESTROY before it returns. Called from inside a function that the
-// client runs, it takes effect when that function has returned.
+// BECAUSE_DESTROY before it returns. A client with a thread finishes the uploads
+// that it has accepted first. Called from inside a function that the client runs,
+// it takes effect when that function has returned.
 func (c *Client) Destroy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
 	if w := c.worker; w != nil {
-		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
+		w.wake()
 		if w.thread.Load() == c.host.Thread() {
 			return // the thread ends when this call of the program has
 		}
@@ -119,12 +134,12 @@ func (c *Client) start() {
 		return
 	}
 	c.worker = &worker{kick: make(chan struct{}, 1), done: make(chan struct{})}
-	go c.run(c.worker)
+	go c.loop(c.worker)
 }
 
-// run is the thread: it works whenever there is something to do and sleeps
+// loop is the thread: it works whenever there is something to do and sleeps
 // otherwise.
-func (c *Client) run(w *worker) {
+func (c *Client) loop(w *worker) {
 	// The program may keep things of its own by thread, and Destroy asks
 	// whether it was called here.
 	runtime.LockOSThread()
@@ -135,7 +150,7 @@ func (c *Client) run(w *worker) {
 	for {
 		c.mu.Lock()
 		next := c.work()
-		if c.closed {
+		if c.over() {
 			c.tearDown()
 			c.mu.Unlock()
 			return
@@ -146,20 +161,50 @@ func (c *Client) run(w *worker) {
 		case <-timer.C:
 		case <-c.ll.Wakeup():
 		case <-w.kick:
+		case r := <-c.wanted:
+			c.mu.Lock()
+			c.run(r)
+			c.mu.Unlock()
 		}
 	}
 }
 
-// block does the client's work until done is closed; functions of the program
-// are not called: they wait for the next DoWork.
+// await starts a call and does the client's work until the call is done; functions
+// of the program are not called: they wait for the next DoWork.
+func (c *Client) await(start func(done func(error)) error) error {
+	done := make(chan struct{})
+	var answer error
+	err := c.call(true, func() error {
+		return start(func(err error) {
+			answer = err
+			close(done)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.block(done); err != nil {
+		return err
+	}
+	return answer
+}
+
+// block does the client's work until done is closed. A client without a thread
+// provides the blocks that uploads want.
 func (c *Client) block(done <-chan struct{}) error {
+	wanted := c.wanted
+	if c.threaded {
+		wanted = nil
+	}
 	for {
 		c.mu.Lock()
-		if c.torn {
-			c.mu.Unlock()
-			return iothub.ErrClosed
+		next, err := time.Time{}, iothub.ErrClosed
+		if !c.torn {
+			next, err = c.ll.DoWork()
 		}
-		next, err := c.ll.DoWork()
+		if c.worker != nil {
+			c.worker.wake() // for the functions that are due now, and the new time
+		}
 		c.mu.Unlock()
 		select {
 		case <-done:
@@ -172,6 +217,10 @@ func (c *Client) block(done <-chan struct{}) error {
 		select {
 		case <-done:
 			return nil
+		case r := <-wanted:
+			c.mu.Lock()
+			c.run(r)
+			c.mu.Unlock()
 		case <-time.After(time.Until(next)):
 		case <-c.ll.Wakeup():
 		}

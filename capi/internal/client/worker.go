@@ -8,3 +8,11 @@ type worker struct {
 	kick   chan struct{}  // capacity 1
 	done   chan struct{}  // closed when it has ended
 }
+
+// wake has the thread look for work.
+func (w *worker) wake() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,50 @@
+/* The older names of what iothub_device_client_ll.h has, for programs that use them,
+   and what only they have. */
+#ifndef IOTHUB_CLIENT_LL_H
+#define IOTHUB_CLIENT_LL_H
+
+#include "iothub_device_client_ll.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef IOTHUB_DEVICE_CLIENT_LL_HANDLE IOTHUB_CLIENT_LL_HANDLE;
+
+#define IoTHubClient_LL_CreateFromConnectionString IoTHubDeviceClient_LL_CreateFromConnectionString
+#define IoTHubClient_LL_Create IoTHubDeviceClient_LL_Create
+#define IoTHubClient_LL_CreateWithTransport IoTHubDeviceClient_LL_CreateWithTransport
+#define IoTHubClient_LL_CreateFromDeviceAuth IoTHubDeviceClient_LL_CreateFromDeviceAuth
+#define IoTHubClient_LL_Destroy IoTHubDeviceClient_LL_Destroy
+#define IoTHubClient_LL_SendEventAsync IoTHubDeviceClient_LL_SendEventAsync
+#define IoTHubClient_LL_GetSendStatus IoTHubDeviceClient_LL_GetSendStatus
+#define IoTHubClient_LL_SetMessageCallback IoTHubDeviceClient_LL_SetMessageCallback
+#define IoTHubClient_LL_SetConnectionStatusCallback IoTHubDeviceClient_LL_SetConnectionStatusCallback
+#define IoTHubClient_LL_SetRetryPolicy IoTHubDeviceClient_LL_SetRetryPolicy
+#define IoTHubClient_LL_GetRetryPolicy IoTHubDeviceClient_LL_GetRetryPolicy
+#define IoTHubClient_LL_GetLastMessageReceiveTime IoTHubDeviceClient_LL_GetLastMessageReceiveTime
+#define IoTHubClient_LL_DoWork IoTHubDeviceClient_LL_DoWork
+#define IoTHubClient_LL_SetOption IoTHubDeviceClient_LL_SetOption
+#define IoTHubClient_LL_SetDeviceTwinCallback IoTHubDeviceClient_LL_SetDeviceTwinCallback
+#define IoTHubClient_LL_SendReportedState IoTHubDeviceClient_LL_SendReportedState
+#define IoTHubClient_LL_GetTwinAsync IoTHubDeviceClient_LL_GetTwinAsync
+#define IoTHubClient_LL_SetDeviceMethodCallback IoTHubDeviceClient_LL_SetDeviceMethodCallback
+#define IoTHubClient_LL_DeviceMethodResponse IoTHubDeviceClient_LL_DeviceMethodResponse
+#define IoTHubClient_LL_UploadToBlob IoTHubDeviceClient_LL_UploadToBlob
+
+/* Sets who is told of direct methods, which are answered by DeviceMethodResponse;
+   NULL for nobody. ERROR when there was nobody, or a callback of another kind. */
+IOTHUB_CLIENT_RESULT IoTHubClient_LL_SetDeviceMethodCallback_Ex(IOTHUB_CLIENT_LL_HANDLE iotHubClientHandle, IOTHUB_CLIENT_INBOUND_DEVICE_METHOD_CALLBACK inboundDeviceMethodCallback, void *userContextCallback);
+
+/* Uploads a file in blocks that the callback provides, and cannot abort; otherwise
+   as UploadMultipleBlocksToBlobEx. */
+IOTHUB_CLIENT_RESULT IoTHubClient_LL_UploadMultipleBlocksToBlob(IOTHUB_CLIENT_LL_HANDLE iotHubClientHandle, const char *destinationFileName, IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK getDataCallback, void *context);
+
+/* Another name of IoTHubDeviceClient_LL_UploadMultipleBlocksToBlob. */
+IOTHUB_CLIENT_RESULT IoTHubClient_LL_UploadMultipleBlocksToBlobEx(IOTHUB_CLIENT_LL_HANDLE iotHubClientHandle, const char *destinationFileName, IOTHUB_CLIENT_FILE_UPLOAD_GET_DATA_CALLBACK_EX getDataCallbackEx, void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
