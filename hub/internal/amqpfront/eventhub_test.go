@@ -2,6 +2,7 @@ package amqpfront
 
 import (
 	"encoding/base64"
+	"math"
 	"net"
 	"strconv"
 	"testing"
@@ -116,4 +117,30 @@ func TestGreedyReceiverOfEvents(t *testing.T) {
 		}
 		e.front.receivers.mu.Unlock()
 	})
+}
+
+// Clients may give the largest window and credit that a number can hold, and again
+// while events are on their way.
+func TestLargestWindowAndCredit(t *testing.T) {
+	e := newEnv(t)
+	e.store(3, 10)
+	w := e.plain("service")
+	w.send(0, &amqp.Begin{IncomingWindow: math.MaxUint32, OutgoingWindow: 10, HandleMax: amqp.DefaultHandleMax})
+	w.next()
+	partition := strconv.Itoa(core.PartitionOf("dev1", e.hub.BuiltIn().Partitions()))
+	w.send(0, &amqp.Attach{Name: "r", Role: amqp.RoleReceiver, Source: &amqp.Source{
+		Address: e.hub.BuiltIn().Name() + "/ConsumerGroups/$Default/Partitions/" + partition}})
+	w.next()
+	flow := &amqp.Flow{IncomingWindow: math.MaxUint32, OutgoingWindow: 10, Handle: amqp.Some(uint32(0)),
+		NextIncomingID: amqp.Some(uint32(0)), DeliveryCount: amqp.Some(uint32(0)), LinkCredit: amqp.Some(uint32(math.MaxUint32))}
+	for sent := range 4 {
+		if sent == 3 {
+			e.store(1, 10)
+		} else {
+			w.send(0, flow) // as if nothing had arrived yet
+		}
+		if code, _ := w.next(); code != amqp.CodeTransfer {
+			t.Fatalf("%#x instead of event %d", code, sent)
+		}
+	}
 }

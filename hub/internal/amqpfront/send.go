@@ -102,8 +102,7 @@ func (l *link) roomLocked() bool {
 
 // creditLocked takes in the credit that the client gives. (AMQP 2.6.7)
 func (l *link) creditLocked(p *amqp.Flow) {
-	credit := int32(p.DeliveryCount.Or(0) + p.LinkCredit.Or(0) - l.count)
-	l.credit, l.drain = uint32(max(credit, 0)), p.Drain
+	l.credit, l.drain = without(p.LinkCredit.Or(0), l.count-p.DeliveryCount.Or(0)), p.Drain
 	if l.drain && l.pause != nil {
 		l.pause()
 	}

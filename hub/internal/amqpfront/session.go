@@ -123,9 +123,7 @@ func (s *session) dropLocked() {
 
 // flowLocked takes in windows and credit. (AMQP 2.5.6, 2.6.7)
 func (s *session) flowLocked(p *amqp.Flow) {
-	// Serial arithmetic: what is in flight is part of the window.
-	window := int32(p.NextIncomingID.Or(0) + p.IncomingWindow - s.nextOut)
-	s.outWindow = uint32(max(window, 0))
+	s.outWindow = without(p.IncomingWindow, s.nextOut-p.NextIncomingID.Or(0))
 	for _, l := range s.links {
 		l.wakeUp()
 	}
@@ -145,6 +143,15 @@ func (s *session) flowLocked(p *amqp.Flow) {
 	case p.Echo:
 		l.sayFlowLocked(&amqp.Flow{})
 	}
+}
+
+// without is what is left of a window or credit that a client gave when it had not
+// seen yet what is in flight. Clients may give all that a number can hold.
+func without(given, inFlight uint32) uint32 {
+	if int32(inFlight) < 0 {
+		inFlight = 0 // it claims to have seen what was not sent
+	}
+	return given - min(given, inFlight)
 }
 
 // sayFlowLocked sends a flow with the state of the session filled in.
