@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the official device SDKs, unmodified, against a hub built from this tree,
-# and says which features work. Needs Go, Node 20 or newer with npm, and, for the
-# WebSockets, the right to bind port 443.
+# and says which features work. Needs Go, Node 20 or newer with npm,
+# Debian's python3-qpid-proton, and, for the WebSockets, the right to bind port 443.
 #
 #   conformance/run.sh                 everything
 #   conformance/run.sh --only 'twin'   features whose names contain the text

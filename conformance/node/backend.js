@@ -20,6 +20,7 @@ const rhea = require('rhea');
 
 const device = require('azure-iot-device');
 const { Mqtt } = require('azure-iot-device-mqtt');
+const proton = require('./proton.js');
 const { limit, until } = require('./wait.js');
 
 const config = JSON.parse(process.argv[2]);
@@ -368,6 +369,7 @@ const groups = [
   ['@azure/event-hubs for Node', 'WebSocket', events('WebSocket')],
   ['@azure/event-hubs for Node', 'development mode', events('development mode')],
   ['rhea', 'TLS', rheaPeer],
+  ['Qpid Proton for Python', 'TLS', proton({ address: config.address, connectionString, eventHub: config.eventHub, newDevice, newId })],
 ];
 
 async function main() {
