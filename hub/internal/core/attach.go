@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +104,7 @@ func (h *Hub) checkLocked(a *Attachment) *Error {
 		return unauthorized("identity %q was deleted and created again", a.key.String())
 	case dev.Status != StatusEnabled:
 		return unauthorized("device %q was disabled", a.key.device)
-	case !a.principal.proof.stillProves(dev, mod):
+	case !h.stillProvesLocked(&a.principal.proof, dev, mod):
 		return unauthorized("the credentials of %q were changed", a.key.String())
 	}
 	return nil
@@ -176,6 +177,13 @@ func (h *Hub) revokeLocked(old *deviceDoc) []*Attachment {
 	check(identityKey{device: old.ID})
 	for i := range old.Modules {
 		check(identityKey{old.ID, old.Modules[i].ID})
+	}
+	if old.IoTEdge { // what it was doing for others
+		for k, a := range h.live {
+			if k.device != old.ID && slices.ContainsFunc(a.principal.proof.chain, func(c identityKey) bool { return c.device == old.ID }) {
+				check(k)
+			}
+		}
 	}
 	return out
 }

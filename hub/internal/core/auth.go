@@ -26,6 +26,10 @@ type AuthRequest struct {
 	// Certificates are those of the TLS handshake, the leaf first. The handshake
 	// has proved that the peer holds the leaf's key.
 	Certificates []*x509.Certificate
+	// AuthChain, when it is not empty, says that the hub of an IoT Edge device
+	// connects on behalf of the identity: the token is then that of its $edgeHub,
+	// and the chain leads from the identity to it, see [Hub.CheckChain].
+	AuthChain string
 }
 
 // Principal is an authenticated device or module, to be attached.
@@ -45,8 +49,9 @@ type Principal struct {
 // proof remembers what has convinced, to see later whether it still would.
 type proof struct {
 	kind       proofKind
-	key        []byte   // of the identity or its device; for the policy kind nil
-	thumbprint []string // of the certificate, SHA-1 and SHA-256
+	key        []byte        // of the identity or its device; for the policy kind nil
+	thumbprint []string      // of the certificate, SHA-1 and SHA-256
+	chain      []identityKey // of the kind proofChain: the last is whose key it is
 }
 
 type proofKind uint8
@@ -56,6 +61,7 @@ const (
 	proofDeviceKey
 	proofPolicy
 	proofCertificate
+	proofChain
 )
 
 // Authenticate decides whether a device or module may connect. Errors are *Error
@@ -70,6 +76,8 @@ func (h *Hub) Authenticate(now time.Time, r AuthRequest) (*Principal, error) {
 	}
 	var p *Principal
 	switch {
+	case r.AuthChain != "":
+		p, err = h.authenticateChain(now, r, mod)
 	case r.Token != "":
 		p, err = h.authenticateToken(now, r, dev, mod)
 	case len(r.Certificates) > 0:
@@ -127,13 +135,8 @@ func (h *Hub) authenticateToken(now time.Time, r AuthRequest, dev *deviceDoc, mo
 	if own.Type == AuthSelfSigned || own.Type == AuthCertificateAuthority {
 		return nil, unauthorized("the identity authenticates with a certificate (%s), not with a token", own.Type)
 	}
-	covers := false
-	for name := range h.names {
-		covers = covers || t.Covers(name, r.DeviceID, r.ModuleID)
-	}
-	if !covers {
-		return nil, unauthorized("the token is for %q and does not reach %q on this hub", t.Resource,
-			identityKey{r.DeviceID, r.ModuleID}.String())
+	if err := h.checkCovers(&t, identityKey{r.DeviceID, r.ModuleID}); err != nil {
+		return nil, err
 	}
 	p := &Principal{Expires: t.Expiry.Add(sas.ClockSkew)}
 	if t.Policy != "" {
@@ -147,6 +150,58 @@ func (h *Hub) authenticateToken(now time.Time, r AuthRequest, dev *deviceDoc, mo
 	if err != nil {
 		return nil, err
 	}
+	if err := checkExpiry(&t, now); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// checkCovers says whether a token reaches an identity by one of the hub's names.
+func (h *Hub) checkCovers(t *sas.Token, k identityKey) error {
+	for name := range h.names {
+		if t.Covers(name, k.device, k.module) {
+			return nil
+		}
+	}
+	return unauthorized("the token is for %q and does not reach %q on this hub", t.Resource, k.String())
+}
+
+// authenticateChain lets the hub of an IoT Edge device act for an identity below
+// it. How that identity proves itself to the device is the device's affair.
+func (h *Hub) authenticateChain(now time.Time, r AuthRequest, mod *moduleDoc) (*Principal, error) {
+	chain, err := parseChain(r.AuthChain)
+	if err != nil {
+		return nil, err
+	}
+	if target := (identityKey{r.DeviceID, r.ModuleID}); chain[0] != target {
+		return nil, unauthorized("the auth chain begins with %q, not with %q", chain[0].String(), target.String())
+	}
+	actor := chain[len(chain)-1].device
+	dev, hubModule, err := h.identity(actor, edgeHub)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.RLock()
+	broken := h.checkChainLocked(chain, actor)
+	h.mu.RUnlock()
+	if broken != nil {
+		return nil, broken
+	}
+	t, err := sas.Parse(r.Token)
+	if err != nil {
+		return nil, unauthorized("%v", err)
+	}
+	if t.Policy != "" {
+		return nil, unauthorized("an auth chain needs the token of %s/%s, not that of a policy", actor, edgeHub)
+	}
+	if err := h.checkCovers(&t, identityKey{actor, edgeHub}); err != nil {
+		return nil, err
+	}
+	p := &Principal{Expires: t.Expiry.Add(sas.ClockSkew), AuthMethod: authMethod(scopeOf(mod), "sas")}
+	if p.proof, err = verifyKeys(&t, dev, hubModule); err != nil {
+		return nil, err
+	}
+	p.proof.kind, p.proof.chain = proofChain, chain
 	if err := checkExpiry(&t, now); err != nil {
 		return nil, err
 	}
@@ -262,9 +317,9 @@ func (x X509Thumbprint) matches(prints []string) bool {
 	return false
 }
 
-// stillProves reports whether what once convinced would convince with the
-// documents as they are now.
-func (p *proof) stillProves(dev *deviceDoc, mod *moduleDoc) bool {
+// stillProvesLocked reports whether what once convinced would convince with the
+// documents as they are now. h.mu is held.
+func (h *Hub) stillProvesLocked(p *proof, dev *deviceDoc, mod *moduleDoc) bool {
 	own := dev.Auth
 	if mod != nil {
 		own = mod.Auth
@@ -278,6 +333,14 @@ func (p *proof) stillProves(dev *deviceDoc, mod *moduleDoc) bool {
 		return own.Type != AuthSelfSigned && own.Type != AuthCertificateAuthority
 	case proofCertificate:
 		return own.Type == AuthSelfSigned && own.X509Thumbprint.matches(p.thumbprint)
+	case proofChain:
+		actor := p.chain[len(p.chain)-1].device
+		if h.checkChainLocked(p.chain, actor) != nil {
+			return false
+		}
+		edge := h.registry[actor]
+		m := edge.module(edgeHub)
+		return m != nil && (m.Auth.holdsKey(p.key) || edge.Auth.holdsKey(p.key))
 	}
 	return false
 }

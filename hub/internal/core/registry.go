@@ -19,7 +19,7 @@ const (
 )
 
 // systemModules are those that every IoT Edge device has.
-var systemModules = []string{edgeAgent, "$edgeHub"}
+var systemModules = []string{edgeAgent, edgeHub}
 
 const (
 	edgeAgent     = "$edgeAgent"

@@ -120,7 +120,7 @@ func (c *conn) admit(p *mqtt.ConnectPacket) error {
 	}
 	principal, err := c.front.cfg.Hub.Authenticate(time.Now(), core.AuthRequest{
 		HostName: user.HostName, DeviceID: user.DeviceID, ModuleID: user.ModuleID,
-		Token: string(p.Password), Certificates: c.certificates(),
+		Token: string(p.Password), Certificates: c.certificates(), AuthChain: user.AuthChain,
 	})
 	if err != nil {
 		return refused(err)
