@@ -13,8 +13,8 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/core"
 )
 
-// Identity is a device or a module with its symmetric keys. It prints without
-// them.
+// Identity is a device or a module with what proves it: symmetric keys, or the
+// thumbprints of certificates. It prints without them.
 type Identity struct {
 	// DeviceID is the device's, or that of the device the module belongs to.
 	DeviceID string
@@ -23,6 +23,12 @@ type Identity struct {
 	// for an identity that authenticates with a certificate.
 	PrimaryKey   string
 	SecondaryKey string
+	// PrimaryThumbprint and SecondaryThumbprint are those of self-signed
+	// certificates, hexadecimal SHA-1 or SHA-256; both are valid.
+	PrimaryThumbprint   string
+	SecondaryThumbprint string
+	// Disabled says of a device that it may not connect.
+	Disabled bool
 }
 
 // String returns "device" or "device/module".
@@ -72,7 +78,11 @@ func (s *Server) CreateModule(ctx context.Context, deviceID, moduleID string) (I
 }
 
 func identityOf(deviceID, moduleID string, a core.Authentication) Identity {
-	return Identity{deviceID, moduleID, string(a.SymmetricKey.PrimaryKey), string(a.SymmetricKey.SecondaryKey)}
+	return Identity{
+		DeviceID: deviceID, ModuleID: moduleID,
+		PrimaryKey: string(a.SymmetricKey.PrimaryKey), SecondaryKey: string(a.SymmetricKey.SecondaryKey),
+		PrimaryThumbprint: string(a.X509Thumbprint.PrimaryThumbprint), SecondaryThumbprint: string(a.X509Thumbprint.SecondaryThumbprint),
+	}
 }
 
 // failed makes an error of core a public one, an [iothub.Error]; it is

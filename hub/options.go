@@ -71,6 +71,13 @@ type Options struct {
 	// then events like any other.
 	FaultInjection bool
 
+	// Gateway makes the server one before another hub. Default is that it is none.
+	Gateway *Gateway
+	// Clock is what the hub takes for the time of events, expiries and tokens of
+	// back ends; nil is time.Now. Certificates and the tokens of devices go by the
+	// time of the system.
+	Clock func() time.Time
+
 	// NoUploads refuses file uploads. Default is to take them, at the hub's own
 	// blob endpoint on the HTTPS listener, or with UploadAccount in an account of
 	// Azure Storage.
@@ -123,7 +130,7 @@ func (o *Options) withDefaults() (Options, error) {
 	c.HostNames = nil
 	seen := map[string]bool{}
 	for _, name := range append(names[:len(names):len(names)], alwaysNames...) {
-		if err := validateHostName(name); err != nil {
+		if err := validateHostName("HostNames", name); err != nil {
 			return c, err
 		}
 		if key := strings.ToLower(name); !seen[key] {
@@ -161,13 +168,13 @@ func (o *Options) withDefaults() (Options, error) {
 			return c, fmt.Errorf("hub: Options.%s must be %s", check.field, check.limit)
 		}
 	}
-	return c, nil
+	return c, c.Gateway.validate()
 }
 
-func validateHostName(name string) error {
+func validateHostName(field, name string) error {
 	ip := strings.Count(name, ":") > 1 // an IPv6 address
 	if name == "" || strings.ContainsAny(name, "/ ;=") || !ip && strings.Contains(name, ":") {
-		return fmt.Errorf("hub: Options.HostNames: %q is no host name: give a DNS name or an IP address, without port", name)
+		return fmt.Errorf("hub: Options.%s: %q is no host name: give a DNS name or an IP address, without port", field, name)
 	}
 	return nil
 }

@@ -24,6 +24,12 @@ type Route struct {
 	Text string
 }
 
+// CheckRoutes says what is wrong with routes, nil when nothing is.
+func CheckRoutes(list []Route) error {
+	_, err := parseRoutes(list)
+	return err
+}
+
 func parseRoutes(list []Route) ([]core.Route, error) {
 	var routes []core.Route
 	for i, r := range list {

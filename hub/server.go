@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,8 +97,12 @@ func (s *Server) open() (err error) {
 	if err := s.openUploads(); err != nil {
 		return err
 	}
+	names := s.opts.HostNames[1:]
+	if g := s.opts.Gateway; g != nil {
+		names = append(slices.Clone(names), g.UpstreamHostName)
+	}
 	s.hub, err = core.New(s.ctx, core.Config{
-		HostName: s.opts.HostNames[0], Names: s.opts.HostNames[1:],
+		HostName: s.opts.HostNames[0], Names: names, Gateway: s.opts.Gateway.core(), Clock: s.opts.Clock,
 		Partitions: s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
 		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,

@@ -99,7 +99,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	o := p.Options
 	id := engine.MQTTIdentity{
 		Identity: p.Identity, HostName: link.Host(p.HostName),
-		ProductInfo: productInfo(o.ProductInfo), ModelID: o.ModelID,
+		ProductInfo: productInfo(o.ProductInfo), ModelID: o.ModelID, AuthChain: p.AuthChain,
 	}
 	if err := id.Validate(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	resource := p.Identity.Resource(link.Host(p.HostName))
+	resource := p.Presents().Resource(link.Host(p.HostName))
 	return &transport.Setup{
 		Encoder: engine.NewMQTTEncoder(p.Identity),
 		Session: engine.SessionConfig{

@@ -22,6 +22,7 @@ type MQTTIdentity struct {
 	HostName    string // the hub's, also behind a gateway; a port is left out
 	ProductInfo string
 	ModelID     string
+	AuthChain   string
 }
 
 // Validate reports why the identity cannot speak MQTT.
@@ -45,6 +46,7 @@ func (id *MQTTIdentity) Username() string {
 	return string(topic.AppendUsername(nil, &topic.Username{
 		HostName: id.HostName, DeviceID: id.Identity.DeviceID, ModuleID: id.Identity.ModuleID,
 		APIVersion: apiVersion, DeviceClientType: id.ProductInfo, ModelID: id.ModelID,
+		AuthChain: id.AuthChain,
 	}))
 }
 

@@ -101,7 +101,7 @@ func (m *MQTT) followed(resp Response) {
 	var body struct {
 		Desired map[string]any `json:"desired"`
 	}
-	if err := decodeJSON(resp.Body, &body); err != nil || body.Desired == nil {
+	if err := DecodeJSON(resp.Body, &body); err != nil || body.Desired == nil {
 		m.readLater()
 		return
 	}
@@ -112,7 +112,7 @@ func (m *MQTT) followed(resp Response) {
 		m.change(version, body.Desired, true)
 	case version != f.state.Version:
 		// Also when it is lower: the identity was made anew.
-		if patch := difference(f.state.Desired, body.Desired); len(patch) > 0 {
+		if patch := Difference(f.state.Desired, body.Desired); len(patch) > 0 {
 			m.change(version, patch, false)
 		}
 	}
@@ -131,7 +131,7 @@ func (m *MQTT) desired(in *topic.Inbound, payload []byte) {
 		return
 	}
 	n := notification{}
-	if decodeJSON(payload, &n.patch) != nil || n.patch == nil {
+	if DecodeJSON(payload, &n.patch) != nil || n.patch == nil {
 		m.readTwin(m.lastNow) // unreadable: reading tells
 		return
 	}
@@ -193,8 +193,8 @@ func MergePatch(doc, patch map[string]any) {
 	}
 }
 
-// difference returns the merge patch that makes now of old.
-func difference(old, now map[string]any) map[string]any {
+// Difference returns the merge patch that makes now of old.
+func Difference(old, now map[string]any) map[string]any {
 	patch := map[string]any{}
 	for k := range old {
 		if _, still := now[k]; !still {
@@ -209,7 +209,7 @@ func difference(old, now map[string]any) map[string]any {
 		a, aok := before.(map[string]any)
 		b, bok := v.(map[string]any)
 		if aok && bok {
-			patch[k] = difference(a, b)
+			patch[k] = Difference(a, b)
 			continue
 		}
 		patch[k] = v
@@ -217,8 +217,8 @@ func difference(old, now map[string]any) map[string]any {
 	return patch
 }
 
-// decodeJSON keeps numbers as they are written.
-func decodeJSON(b []byte, v any) error {
+// DecodeJSON keeps numbers as they are written.
+func DecodeJSON(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	return d.Decode(v)

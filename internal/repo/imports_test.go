@@ -74,7 +74,7 @@ var (
 		"internal/clientlog", "internal/engine", "internal/link", "internal/managed", "internal/receiver", "internal/rest", "internal/setup",
 		"internal/transport", "internal/wire"}
 	// What is the clients' own and no business of the hub's.
-	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp", "service",
+	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp", "service", "edge",
 		"internal/clientlog", "internal/managed", "internal/link", "internal/setup", "internal/transport"}
 	// What no device program may be linked with.
 	foreign = []string{"nats", "amqp", "paho", "qpid", "cobra", "gorilla/websocket"}
@@ -92,7 +92,7 @@ type rule struct {
 var rules = []rule{
 	{"clients do not reach the hub or the service client",
 		func(p string) bool { return in(p, clientTrees...) },
-		func(_ map[string]*pkg, dep string) bool { return in(dep, "hub", "hubtest", "service", "cmd") }},
+		func(_ map[string]*pkg, dep string) bool { return in(dep, "hub", "hubtest", "edge", "service", "cmd") }},
 	{"clients are linked with no broker and no one else's protocol",
 		func(p string) bool { return in(p, clientTrees...) },
 		func(all map[string]*pkg, dep string) bool {

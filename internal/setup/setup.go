@@ -48,6 +48,17 @@ func WithoutCredential(s string, kind Kind, o *iothub.ClientOptions) (*Client, e
 	if err := checkKind(cs, kind); err != nil {
 		return nil, err
 	}
+	return client(cs, "", o)
+}
+
+// OnBehalf returns a client by which the hub of an IoT Edge device acts for an
+// identity below it, see [transport.Params.AuthChain]. cs names the hub and the
+// identity, and o has the credential of the device's $edgeHub.
+func OnBehalf(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*Client, error) {
+	return client(cs, chain, o)
+}
+
+func client(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*Client, error) {
 	opts, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
@@ -60,14 +71,14 @@ func WithoutCredential(s string, kind Kind, o *iothub.ClientOptions) (*Client, e
 		}
 		opts.Logger = opts.Logger.With(attrs...)
 	}
-	st, err := build(cs, opts)
+	st, err := build(cs, chain, opts)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{Setup: st, Identity: id, Options: opts}, nil
 }
 
-func build(cs *iothub.ConnectionString, o *iothub.ClientOptions) (*transport.Setup, error) {
+func build(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*transport.Setup, error) {
 	t, err := transportOf(o)
 	if err != nil {
 		return nil, err
@@ -78,7 +89,7 @@ func build(cs *iothub.ConnectionString, o *iothub.ClientOptions) (*transport.Set
 	}
 	p := &transport.Params{
 		Identity: cs.Identity(), HostName: cs.HostName, GatewayHostName: cs.GatewayHostName,
-		Credential: cred, Options: o,
+		AuthChain: chain, Credential: cred, Options: o,
 	}
 	if cred == nil {
 		p.Credential = &iothub.Credential{}
@@ -93,7 +104,7 @@ func build(cs *iothub.ConnectionString, o *iothub.ClientOptions) (*transport.Set
 		}
 	}
 	st.Params = p
-	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(cs, o) }
+	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(cs, chain, o) }
 	return st, nil
 }
 

@@ -5,6 +5,7 @@ package transport
 import (
 	"context"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub"
@@ -17,8 +18,20 @@ type Params struct {
 	Identity        iothub.Identity
 	HostName        string // as in the connection string, with any port
 	GatewayHostName string
-	Credential      *iothub.Credential
-	Options         *iothub.ClientOptions // with defaults
+	// AuthChain, when it is not empty, is how the hub of an IoT Edge device acts
+	// for the identity, "target;parent;…;actor": the credential is then that of
+	// the actor's $edgeHub (IoT Edge, nested devices).
+	AuthChain  string
+	Credential *iothub.Credential
+	Options    *iothub.ClientOptions // with defaults
+}
+
+// Presents is whose credential is presented.
+func (p *Params) Presents() iothub.Identity {
+	if p.AuthChain == "" {
+		return p.Identity
+	}
+	return iothub.Identity{DeviceID: p.AuthChain[strings.LastIndexByte(p.AuthChain, ';')+1:], ModuleID: "$edgeHub"}
 }
 
 // Setup is a protocol made ready for one client.

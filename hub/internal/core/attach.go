@@ -18,7 +18,7 @@ type Attachment struct {
 	sender    sender // to partition
 	origin    origin // to everything else
 	senders   routedSenders
-	routes    []Route
+	routes    atomic.Pointer[[]Route] // nil: none
 
 	activity atomic.Int64 // Unix milliseconds of the last event
 	revoked  atomic.Pointer[Error]
@@ -52,7 +52,6 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 		partition: h.builtin.partitionOf(p.DeviceID),
 		since:     h.now(),
 		sender:    sender{entry: appendConnection(nil, p, modelID)},
-		routes:    h.routesFor(identityKey{p.DeviceID, p.ModuleID}),
 	}
 	a.origin = origin{
 		key: a.key, gen: p.GenerationID, auth: p.AuthMethod, model: modelID, entry: a.sender.entry, senders: &a.senders,
@@ -66,6 +65,7 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 		h.mu.Unlock()
 		return nil, err
 	}
+	a.routes.Store(h.routesForLocked(a.key))
 	older := h.live[a.key]
 	h.live[a.key] = a
 	delete(h.seen, a.key)
@@ -77,6 +77,7 @@ func (h *Hub) Attach(p *Principal, modelID string, kick func(reason error)) (*At
 		older.kickOnce(NewError(CodeConnectionForcefullyClosed, "a newer connection of %q has taken over", a.key.String()))
 	} else {
 		h.connectionEvent(a, "deviceConnected", number)
+		h.connectionChanged(a.key)
 	}
 	return a, nil
 }
@@ -139,6 +140,7 @@ func (a *Attachment) Detach() {
 	number := h.newTicks()
 	h.mu.Unlock()
 	h.connectionEvent(a, "deviceDisconnected", number)
+	h.connectionChanged(a.key)
 }
 
 func (a *Attachment) lastActivity() time.Time {

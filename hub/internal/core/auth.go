@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"time"
 
@@ -65,8 +66,18 @@ const (
 )
 
 // Authenticate decides whether a device or module may connect. Errors are *Error
-// with a text for the log of the hub; most protocols do not pass it on.
+// with a text for the log of the hub; most protocols do not pass it on. A
+// [Gateway] may wait for the hub behind it here.
 func (h *Hub) Authenticate(now time.Time, r AuthRequest) (*Principal, error) {
+	p, err := h.authenticate(now, r)
+	if g := h.cfg.Gateway; err != nil && g != nil && errors.Is(err, &Error{Code: CodeUnauthorized}) &&
+		g.Find(r.DeviceID, r.ModuleID) {
+		return h.authenticate(now, r)
+	}
+	return p, err
+}
+
+func (h *Hub) authenticate(now time.Time, r AuthRequest) (*Principal, error) {
 	if r.HostName != "" && !h.AnswersTo(r.HostName) {
 		return nil, unauthorized("this hub is not %q; it answers to %q", r.HostName, h.cfg.HostName)
 	}

@@ -58,6 +58,10 @@ type Config struct {
 	// throttled.
 	Tier  string
 	Units int
+	// Gateway, unless it is nil, makes this a hub before another one. It then keeps
+	// events until [EventHub.Trim] lets go of them, or RetentionBytes are reached;
+	// Retention does not count.
+	Gateway *Gateway
 	// FaultInjection lets devices ask for faults, see [ParseFault].
 	FaultInjection bool
 	// Blobs is where import and export jobs read and write; without it there are

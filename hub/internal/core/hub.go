@@ -67,6 +67,7 @@ type Hub struct {
 	live       map[identityKey]*Attachment
 	seen       map[identityKey]seenState // connection history of identities not connected now
 	applied    bell                      // rung at each change of registry
+	edgeRoutes []Route                   // of the messages of modules
 }
 
 type identityKey struct{ device, module string }
@@ -102,6 +103,8 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 		live:     make(map[identityKey]*Attachment),
 		seen:     make(map[identityKey]seenState),
 
+		edgeRoutes: cfg.Routes,
+
 		knownHubs: make(map[string]storedEventHub), custom: make(map[string]*EventHub),
 		delivering: make(map[string]*deliveryLoop),
 	}
@@ -127,8 +130,12 @@ func New(ctx context.Context, cfg Config, storage Storage) (*Hub, error) {
 	if h.policies, err = holdPolicies(fixed.Policies); err != nil {
 		return nil, err
 	}
+	retention := cfg.Retention
+	if cfg.Gateway != nil {
+		retention = 0
+	}
 	if h.builtin, err = h.openEventHub(ctx, storage, EventHubConfig{
-		Name: cfg.EventHubName, Partitions: fixed.Partitions, Retention: cfg.Retention, RetentionBytes: cfg.RetentionBytes,
+		Name: cfg.EventHubName, Partitions: fixed.Partitions, Retention: retention, RetentionBytes: cfg.RetentionBytes,
 		ConsumerGroups: cfg.ConsumerGroups,
 	}, ""); err != nil {
 		return nil, err

@@ -72,8 +72,8 @@ func (a *Attachment) Ingest(events []Event, done func(error)) error {
 	}
 	now := a.hub.now().UnixMilli()
 	var err error
-	if len(a.routes) > 0 {
-		err = a.ingestRouted(events, now, done)
+	if routes := a.routes.Load(); routes != nil {
+		err = a.ingestRouted(*routes, events, now, done)
 	} else {
 		err = a.upstream(events, size, now, done)
 	}

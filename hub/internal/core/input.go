@@ -23,8 +23,8 @@ type queuedInput struct {
 
 // ingestRouted is Ingest for an identity that has routes. The call is taken in as
 // a whole or not at all, and done when all of it is durable, wherever it went.
-func (a *Attachment) ingestRouted(events []Event, now int64, done func(error)) error {
-	parts := a.sort(events)
+func (a *Attachment) ingestRouted(routes []Route, events []Event, now int64, done func(error)) error {
+	parts := a.sort(routes, events)
 	if len(parts.queued) == 0 {
 		return a.upstream(events, parts.size, now, done)
 	}
@@ -44,17 +44,21 @@ func (a *Attachment) ingestRouted(events []Event, now int64, done func(error)) e
 }
 
 // sort finds out where the events go. What goes to an input is copied.
-func (a *Attachment) sort(events []Event) (parts routed) {
+func (a *Attachment) sort(routes []Route, events []Event) (parts routed) {
 	h := a.hub
+	home := a.key.device // where the modules are that routes lead to
+	if g := h.cfg.Gateway; g != nil {
+		home = g.DeviceID
+	}
 	h.mu.RLock()
-	dev := h.registry[a.key.device]
+	dev := h.registry[home]
 	h.mu.RUnlock()
 	known := func(module string) bool { return dev != nil && dev.module(module) != nil }
 	at := h.now().UTC()
 	for i := range events {
 		e := &events[i]
 		m := &eventMessage{hub: h, origin: &a.origin, event: e, now: at.UnixMilli()}
-		upstream, inputs := destinations(a.routes, outputOf(e.Bag), m, known)
+		upstream, inputs := destinations(routes, outputOf(e.Bag), m, known)
 		if upstream {
 			parts.upstream = append(parts.upstream, *e)
 			parts.size += len(e.Bag) + len(e.Payload) + maxEventOverhead
@@ -67,7 +71,7 @@ func (a *Attachment) sort(events []Event) (parts routed) {
 		for _, d := range inputs {
 			msg.Input = d.input
 			parts.queued = append(parts.queued, queuedInput{
-				key: identityKey{a.key.device, d.module}, generation: dev.module(d.module).GenerationID, message: msg,
+				key: identityKey{home, d.module}, generation: dev.module(d.module).GenerationID, message: msg,
 			})
 		}
 	}

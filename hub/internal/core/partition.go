@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // partition gathers events in memory and commits them as records.
@@ -17,11 +18,12 @@ type partition struct {
 	events EventLog
 	index  int
 
-	mu      sync.Mutex // guards what follows; held for copying only
-	open    *batch     // takes events; nil when there are none
-	full    []*batch   // closed because of their size, oldest first
-	free    []*batch   // for reuse
-	waiting int        // bytes enqueued and not yet answered
+	mu      sync.Mutex   // guards what follows; held for copying only
+	open    *batch       // takes events; nil when there are none
+	full    []*batch     // closed because of their size, oldest first
+	free    []*batch     // for reuse
+	waiting int          // bytes enqueued and not yet answered
+	kept    atomic.Int64 // about the bytes that are stored and those of waiting; changed under mu
 	nextID  uint64
 	idle    bool // the committer waits for wake
 	closed  bool
@@ -62,6 +64,9 @@ func (p *partition) admitLocked(size int) error {
 	}
 	if p.waiting+size > p.hub.cfg.MaxWaiting {
 		return NewError(CodeServerBusy, "%d bytes of events wait for the storage already", p.waiting)
+	}
+	if limit := p.hub.storeLimit(); limit > 0 && p.hub.builtin.Kept()+int64(size) > limit {
+		return NewError(CodeServerBusy, "%d bytes of events wait to be passed on already, the limit is %d", p.hub.builtin.Kept(), limit)
 	}
 	return nil
 }
@@ -114,6 +119,7 @@ func (p *partition) addLocked(s *sender, events []Event, size int, now int64, do
 	b.dones = append(b.dones, done)
 	b.weight += size
 	p.waiting += size
+	p.kept.Add(int64(size))
 	if p.idle {
 		p.idle = false
 		p.wake <- struct{}{} // room: the committer emptied it before it went idle
@@ -183,13 +189,17 @@ func (p *partition) commit(b *batch) error {
 		}
 		p.uncertain = false
 	}
-	if _, err := p.events.Append(ctx, p.index, b.seal(p.nextSeq)); err != nil {
+	record := b.seal(p.nextSeq)
+	if _, err := p.events.Append(ctx, p.index, record); err != nil {
 		// The record may be there all the same: what comes next must not get
 		// numbers that it has.
 		p.uncertain = true
 		return p.failed(err)
 	}
 	p.nextSeq += uint64(b.count)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept.Add(int64(len(record))) // recycle takes the estimate back
 	return nil
 }
 
@@ -229,6 +239,7 @@ func (p *partition) recycle(b *batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting -= b.weight
+	p.kept.Add(-int64(b.weight))
 	if len(p.free) < maxFree && cap(b.buf) <= maxKeptBuffer {
 		p.free = append(p.free, b)
 	}

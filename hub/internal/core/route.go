@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/iothub-go/iothub/hub/internal/routing"
@@ -151,9 +152,22 @@ func (r *Route) parseSink(sink string) error {
 	return fmt.Errorf("the sink is %s, allowed are %s", sink, form)
 }
 
-// routesFor gives the routes that may match what an identity sends.
-func (h *Hub) routesFor(k identityKey) (list []Route) {
-	for _, r := range h.cfg.Routes {
+// SetRoutes replaces the routes of messages of modules. What is sent from then on
+// goes by them, also over the connections that there are.
+func (h *Hub) SetRoutes(routes []Route) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.edgeRoutes = slices.Clone(routes)
+	for k, a := range h.live {
+		a.routes.Store(h.routesForLocked(k))
+	}
+}
+
+// routesForLocked gives the routes that may match what an identity sends; nil for
+// none. h.mu is held.
+func (h *Hub) routesForLocked(k identityKey) *[]Route {
+	var list []Route
+	for _, r := range h.edgeRoutes {
 		if r.device != "" && r.device != k.device {
 			continue
 		}
@@ -161,7 +175,10 @@ func (h *Hub) routesFor(k identityKey) (list []Route) {
 			list = append(list, r)
 		}
 	}
-	return list
+	if list == nil {
+		return nil
+	}
+	return &list
 }
 
 // takes reports whether a message that leaves by an output goes this way.

@@ -62,6 +62,11 @@ type EventLog interface {
 	// Bounds returns the sequences of the oldest and the newest record kept. An
 	// empty partition has first == last+1; last still counts what retention took.
 	Bounds(ctx context.Context, partition int) (first, last uint64, err error)
+	// Trim removes the records with Seq < before, but never the newest one: the
+	// numbers that it holds go on.
+	Trim(ctx context.Context, partition int, before uint64) error
+	// Size is about how many bytes the storage takes for the partition.
+	Size(ctx context.Context, partition int) (int64, error)
 	// Watch has a value sent to wake after each append to the partition, without
 	// blocking: give it a channel with room for one. One channel may serve many
 	// partitions. After stop nothing more is sent.

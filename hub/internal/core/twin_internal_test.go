@@ -81,9 +81,18 @@ func FuzzTwinPatch(f *testing.F) {
 				t.Fatalf("a device may, the back end not: %v", err)
 			}
 			fresh := mergeTwin(nil, whole, 1, 1)
-			told := replacing(doc.reported.root, fresh)
-			if got := mergeTwin(doc.reported.root, told, 1, 1); !bytes.Equal(got.appendValue(nil), fresh.appendValue(nil)) {
-				t.Fatalf("told %s, the device makes %s of it, want %s", told.appendValue(nil), got.appendValue(nil), fresh.appendValue(nil))
+			for _, all := range []bool{true, false} {
+				got := doc.reported.root
+				told := patchTo(got, fresh, all)
+				if told == nil {
+					told = emptyObject
+				}
+				if got = mergeTwin(got, told, 1, 1); !bytes.Equal(got.appendValue(nil), fresh.appendValue(nil)) {
+					t.Fatalf("told %s, the device makes %s of it, want %s", told.appendValue(nil), got.appendValue(nil), fresh.appendValue(nil))
+				}
+			}
+			if told := patchTo(fresh, fresh, false); told != nil {
+				t.Fatalf("the difference of a twin from itself is %s", told.appendValue(nil))
 			}
 		}
 		record := appendTwin(appendRecordHead(nil, 7), identityKey{"d", "m"}, doc)

@@ -15,8 +15,16 @@ type twinLink struct {
 // later on another goroutine; it must not block. Errors are *Error: 404001 or
 // 404010 when the identity is gone, 503001 when the hub closes.
 func (a *Attachment) ReadTwin(done func(twin []byte, err error)) {
+	a.activity.Store(a.hub.now().UnixMilli())
+	if g := a.hub.cfg.Gateway; g != nil {
+		g.Fresh(a.key.device, a.key.module, func() { a.readTwin(done) })
+		return
+	}
+	a.readTwin(done)
+}
+
+func (a *Attachment) readTwin(done func(twin []byte, err error)) {
 	h := a.hub
-	a.activity.Store(h.now().UnixMilli())
 	if a.twin.waiting.Load() == 0 {
 		doc, err := h.twins.ofPrincipal(a.key, a.principal.GenerationID)
 		if err != nil {

@@ -89,7 +89,7 @@ func (d *twinDoc) update(u *twinUpdate, stamp int64) (next *twinDoc, notice *twi
 		}
 		notice = u.desired.patch
 		if u.desired.whole {
-			notice = replacing(d.desired.root, c.desired.root)
+			notice = patchTo(d.desired.root, c.desired.root, true)
 		}
 	}
 	return &c, notice, nil

@@ -346,6 +346,9 @@ func (t *twinStore) commit(ops []*twinOp) {
 		}
 		if op.err == nil && op.change != nil {
 			t.hub.twinEvents(op.key, op.change, op.doc)
+			if g := t.hub.cfg.Gateway; g != nil && op.change.reported != nil {
+				g.Reported(op.key.device, op.key.module)
+			}
 		}
 		if op.done != nil {
 			op.done(op.doc, op.err)

@@ -91,10 +91,14 @@ func mergeTwin(old, patch *twinNode, stamp int64, version uint64) *twinNode {
 	return out
 }
 
-// replacing gives the patch that makes next of old: the whole of next, and null
-// for what it does not have any more.
-func replacing(old, next *twinNode) *twinNode {
+// patchTo gives the merge patch that makes next of old: null for what next does
+// not have, and of the rest all of it, or only what is different. There is none,
+// nil, when nothing is.
+func patchTo(old, next *twinNode, all bool) *twinNode {
 	if !old.isObject() || !next.isObject() {
+		if !all && old != nil && !old.isObject() && !next.isObject() && old.leaf == next.leaf {
+			return nil
+		}
 		return next
 	}
 	out := new(twinNode)
@@ -108,13 +112,18 @@ func replacing(old, next *twinNode) *twinNode {
 			gone()
 		}
 		if len(have) > 0 && have[0].name == m.name {
-			m.node = replacing(have[0].node, m.node)
+			m.node = patchTo(have[0].node, m.node, all)
 			have = have[1:]
 		}
-		out.add(m)
+		if m.node != nil {
+			out.add(m)
+		}
 	}
 	for len(have) > 0 {
 		gone()
+	}
+	if !all && len(out.members) == 0 {
+		return nil
 	}
 	return out
 }

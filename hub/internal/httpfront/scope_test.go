@@ -12,6 +12,8 @@ import (
 	"github.com/iothub-go/iothub/internal/sas"
 )
 
+const scopePath = "/devices/gw/modules/$edgeHub/"
+
 type scopePage struct {
 	Devices []struct {
 		DeviceID, GenerationID, Status, DeviceScope string
@@ -62,8 +64,7 @@ func TestScope(t *testing.T) {
 	}
 	token := w.signed("gw", "$edgeHub", hub.Authentication, time.Hour)
 
-	const path = "/devices/gw/modules/$edgeHub/"
-	list := path + "devicesAndModulesInDeviceScope?api-version=2018-08-30-preview&deviceCount=3&continuationToken="
+	list := scopePath + "devicesAndModulesInDeviceScope?api-version=2018-08-30-preview&deviceCount=3&continuationToken="
 	var ids []string
 	for pages := 1; ; pages++ {
 		resp, text := w.do("GET", list, token, "", "")
@@ -88,7 +89,7 @@ func TestScope(t *testing.T) {
 	}
 
 	one := func(query string) scopePage {
-		_, text := w.do("GET", path+"deviceAndModuleInDeviceScope?api-version=2018-08-30-preview&"+query, token, "", "")
+		_, text := w.do("GET", scopePath+"deviceAndModuleInDeviceScope?api-version=2018-08-30-preview&"+query, token, "", "")
 		return decode[scopePage](t, text)
 	}
 	p := one("targetDeviceId=leaf1")
@@ -105,14 +106,28 @@ func TestScope(t *testing.T) {
 		}
 	}
 
+	testNestedScope(t, w, token)
+	testScopeRefusals(t, w, token, map[string]string{
+		"nobody":             "",
+		"expired":            w.signed("gw", "$edgeHub", hub.Authentication, -time.Hour),
+		"another module":     w.signed("gw", "$edgeAgent", agent.Authentication, time.Hour),
+		"another key":        w.signed("gw", "$edgeHub", agent.Authentication, time.Hour),
+		"a leaf":             w.signed("leaf1", "", alone.Authentication, time.Hour),
+		"the owner":          "iothubowner",
+		"another edge's hub": w.signed("other", "$edgeHub", other.Authentication, time.Hour),
+	})
+}
+
+// testNestedScope asks in the newer form.
+func testNestedScope(t *testing.T, w *world, token string) {
 	nested := func(what, body string) (int, scopePage) {
-		resp, text := w.do("POST", path+what+"?api-version=2020-06-30-preview", token, "", body)
+		resp, text := w.do("POST", scopePath+what+"?api-version=2020-06-30-preview", token, "", body)
 		if resp.StatusCode != 200 {
 			return resp.StatusCode, scopePage{}
 		}
 		return 200, decode[scopePage](t, text)
 	}
-	_, p = nested("devicesAndModulesInTargetDeviceScope", `{"pageSize":1,"continuationLink":null,"authChain":"other;gw"}`)
+	_, p := nested("devicesAndModulesInTargetDeviceScope", `{"pageSize":1,"continuationLink":null,"authChain":"other;gw"}`)
 	if !slices.Equal(p.ids(), []string{"deep"}) || p.ContinuationLink == nil {
 		t.Fatalf("got %v", p.ids())
 	}
@@ -138,27 +153,21 @@ func TestScope(t *testing.T) {
 			t.Errorf("%s: %d %v", forged[1], status, p.ids())
 		}
 	}
+}
 
-	for name, refused := range map[string]string{
-		"nobody":             "",
-		"expired":            w.signed("gw", "$edgeHub", hub.Authentication, -time.Hour),
-		"another module":     w.signed("gw", "$edgeAgent", agent.Authentication, time.Hour),
-		"another key":        w.signed("gw", "$edgeHub", agent.Authentication, time.Hour),
-		"a leaf":             w.signed("leaf1", "", alone.Authentication, time.Hour),
-		"the owner":          "iothubowner",
-		"another edge's hub": w.signed("other", "$edgeHub", other.Authentication, time.Hour),
-	} {
+func testScopeRefusals(t *testing.T, w *world, token string, refusals map[string]string) {
+	for name, refused := range refusals {
 		for _, call := range []string{"GET devicesAndModulesInDeviceScope", "GET deviceAndModuleInDeviceScope",
 			"POST devicesAndModulesInTargetDeviceScope", "POST getDeviceAndModuleOnBehalfOf"} {
 			method, what, _ := strings.Cut(call, " ")
-			resp, text := w.do(method, path+what+"?api-version=2018-08-30-preview&targetDeviceId=gw", refused, "", `{"authChain":"gw","targetDeviceId":"gw"}`)
+			resp, text := w.do(method, scopePath+what+"?api-version=2018-08-30-preview&targetDeviceId=gw", refused, "", `{"authChain":"gw","targetDeviceId":"gw"}`)
 			if resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("%s, %s: %d %s", name, call, resp.StatusCode, text)
 			}
 		}
 	}
 	for _, query := range []string{"deviceCount=-1", "deviceCount=1001", "deviceCount=x"} {
-		w.wantError(400, "ArgumentInvalid", "GET", path+"devicesAndModulesInDeviceScope?api-version=x&"+query, token, "", "")
+		w.wantError(400, "ArgumentInvalid", "GET", scopePath+"devicesAndModulesInDeviceScope?api-version=x&"+query, token, "", "")
 	}
-	w.wantError(400, "ArgumentNull", "GET", path+"deviceAndModuleInDeviceScope?api-version=x", token, "", "")
+	w.wantError(400, "ArgumentNull", "GET", scopePath+"deviceAndModuleInDeviceScope?api-version=x", token, "", "")
 }

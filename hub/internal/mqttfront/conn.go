@@ -21,6 +21,8 @@ const (
 	// maxWindow is IoT Hub's ceiling on 1.5 times the keep-alive, and what a
 	// client gets that asks for none (B.6).
 	maxWindow = 1767 * time.Second
+	// maxGatewayWindow is the same of IoT Edge, whose keep-alive ends at 10 min (G.3).
+	maxGatewayWindow = 15 * time.Minute
 	// linger is how long a quiet connection keeps its borrowed buffer.
 	linger = 200 * time.Millisecond
 	// closeTimeout bounds how long a closing connection waits for the client

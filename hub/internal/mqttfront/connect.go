@@ -129,7 +129,7 @@ func (c *conn) admit(p *mqtt.ConnectPacket) error {
 		return refused(err)
 	}
 	c.expires = principal.Expires
-	c.window = keepAliveWindow(p.KeepAlive)
+	c.window = c.front.keepAliveWindow(p.KeepAlive)
 	if c.att, err = c.front.cfg.Hub.Attach(principal, user.ModelID, c.Kill); err != nil {
 		return refused(err)
 	}
@@ -146,12 +146,15 @@ func refused(err error) error {
 }
 
 // keepAliveWindow is how long a client may be silent. [MQTT-3.1.2-24]
-func keepAliveWindow(seconds uint16) time.Duration {
-	window := time.Duration(seconds) * time.Second * 3 / 2
-	if window == 0 || window > maxWindow {
-		return maxWindow
+func (f *Front) keepAliveWindow(seconds uint16) time.Duration {
+	longest := maxWindow
+	if f.gateway {
+		longest = maxGatewayWindow
 	}
-	return window
+	if window := time.Duration(seconds) * time.Second * 3 / 2; window > 0 {
+		return min(window, longest)
+	}
+	return longest
 }
 
 func (c *conn) certificates() []*x509.Certificate {

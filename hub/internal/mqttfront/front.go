@@ -65,7 +65,7 @@ type Front struct {
 	sessions sessions
 
 	// What the hub does to events beside storing them; read-only after New.
-	throttled, faults bool
+	throttled, faults, gateway bool
 
 	conns head.Conns[*conn] // and their writers
 }
@@ -88,7 +88,7 @@ func New(cfg Config) (*Front, error) {
 	cfg.MaxSessions = orDefault(cfg.MaxSessions, defaultMaxSessions)
 	f := &Front{cfg: cfg, log: cfg.Logger}
 	f.sessions.max = cfg.MaxSessions
-	f.throttled, f.faults = cfg.Hub.Throttled(), cfg.Hub.FaultInjection()
+	f.throttled, f.faults, f.gateway = cfg.Hub.Throttled(), cfg.Hub.FaultInjection(), cfg.Hub.IsGateway()
 	return f, nil
 }
 

@@ -61,17 +61,22 @@ func (c *conn) handleSubscribe(frame []byte) error {
 	if err != nil {
 		return err
 	}
-	features := make([]feature, len(subs))
+	var features []feature
+	var granted []byte // of features
 	codes := make([]byte, len(subs))
 	for i, s := range subs {
 		f, ok := c.featureOf(s.Filter)
-		if !ok {
+		if !ok && !c.front.gateway { // IoT Edge lets it be (G.3)
 			return fmt.Errorf("subscription to %q: not a topic filter of %s (B.7)", s.Filter, c.id)
 		}
-		features[i], codes[i] = f, min(s.QoS, 1) // [MQTT-3.8.4-6]
+		codes[i] = min(s.QoS, 1) // [MQTT-3.8.4-6]
+		if ok {
+			features = append(features, f)
+			granted = append(granted, codes[i])
+		}
 	}
 	for i, f := range features {
-		c.session.set(f, codes[i]+1)
+		c.session.set(f, granted[i]+1)
 	}
 	// A client that sees SUBACK gets what it has subscribed to, behind it.
 	c.out.cork()

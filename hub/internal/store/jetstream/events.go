@@ -129,6 +129,35 @@ func (l *eventLog) Append(ctx context.Context, partition int, record []byte) (ui
 	return ack.Sequence, nil
 }
 
+func (l *eventLog) Trim(ctx context.Context, partition int, before uint64) error {
+	p, err := l.partition(partition)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	before = min(before, p.last)
+	p.mu.Unlock()
+	if before <= 1 {
+		return nil
+	}
+	if err := p.stream.Purge(ctx, jetstream.WithPurgeSequence(before)); err != nil {
+		return fmt.Errorf("jetstream: trim %s: %w", p.name, err)
+	}
+	return nil
+}
+
+func (l *eventLog) Size(ctx context.Context, partition int) (int64, error) {
+	p, err := l.partition(partition)
+	if err != nil {
+		return 0, err
+	}
+	info, err := p.stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("jetstream: look at %s: %w", p.name, err)
+	}
+	return int64(info.State.Bytes), nil
+}
+
 func (l *eventLog) Bounds(ctx context.Context, partition int) (first, last uint64, err error) {
 	p, err := l.partition(partition)
 	if err != nil {

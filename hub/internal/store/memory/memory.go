@@ -138,6 +138,32 @@ func (l *eventLog) Read(_ context.Context, partition int, from uint64, max int) 
 	return slices.Clone(p.records[start:min(start+max, len(p.records))]), nil
 }
 
+func (l *eventLog) Trim(_ context.Context, partition int, before uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, err := l.partitionLocked(partition)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for n < len(p.records)-1 && p.records[n].Seq < before {
+		p.bytes -= int64(len(p.records[n].Data))
+		n++
+	}
+	p.records = slices.Delete(p.records, 0, n)
+	return nil
+}
+
+func (l *eventLog) Size(_ context.Context, partition int) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, err := l.partitionLocked(partition)
+	if err != nil {
+		return 0, err
+	}
+	return p.bytes, nil
+}
+
 func (l *eventLog) Bounds(_ context.Context, partition int) (first, last uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,0 +1,114 @@
+package edgehub_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/edge/internal/edgehub"
+	"github.com/iothub-go/iothub/internal/testkit"
+)
+
+// TestMain fails when a test leaves a goroutine behind.
+func TestMain(m *testing.M) {
+	testkit.Main(m, 20*time.Second, "edgehub.(", "managed.(", "hub.(*Server)")
+}
+
+func TestMessagesGoUpstreamAsTheirSender(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	before := time.Now().Add(-time.Second)
+	m := &iothub.Message{
+		Payload: []byte(`{"t":21.5}`), Properties: map[string]string{"k": "v w/%", "": ""},
+		MessageID: "m1", CorrelationID: "c1", UserID: "u", ContentType: "application/json", ContentEncoding: "utf-8", OutputName: "out",
+	}
+	delete(m.Properties, "")
+	if err := w.module("a").SendEvent(bound(t), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.device("leaf").SendEvent(bound(t), &iothub.Message{Payload: []byte("from the leaf"), CreationTime: time.Unix(1_700_000_000, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range w.events(2) {
+		created, err := time.Parse(time.RFC3339, e.SystemProperties["iothub-creation-time-utc"])
+		if err != nil {
+			t.Errorf("created at %q", e.SystemProperties["iothub-creation-time-utc"])
+		}
+		if e.DeviceID == "leaf" {
+			if e.ModuleID != "" || string(e.Body) != "from the leaf" || created.Unix() != 1_700_000_000 {
+				t.Errorf("got %+v", e)
+			}
+			continue
+		}
+		s := e.SystemProperties
+		if e.DeviceID != "gw" || e.ModuleID != "a" || string(e.Body) != `{"t":21.5}` || e.Properties["k"] != "v w/%" || len(e.Properties) != 1 ||
+			s["message-id"] != "m1" || s["correlation-id"] != "c1" || s["user-id"] != "u" || s["content-type"] != "application/json" ||
+			s["content-encoding"] != "utf-8" || s["iothub-outputname"] != "out" || created.Before(before) {
+			t.Errorf("got %+v", e)
+		}
+	}
+	until(t, "both are counted", func() bool { return w.edge.Stats().Forwarded == 2 })
+}
+
+// Without the hub upstream, and after a restart without it, identities that were
+// known are served, and what they send is passed on later.
+func TestOffline(t *testing.T) {
+	w := newWorld(t)
+	w.start(nil)
+	if err := w.device("leaf").SendEvent(bound(t), &iothub.Message{Payload: []byte("0")}); err != nil {
+		t.Fatal(err)
+	}
+	w.events(1)
+	until(t, "it is acknowledged", func() bool { return w.edge.Stats().Forwarded == 1 })
+	w.cable.set(true)
+	w.restart(nil)
+	leaf := w.device("leaf")
+	for _, body := range []string{"1", "2", "3"} {
+		if err := leaf.SendEvent(bound(t), &iothub.Message{Payload: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := w.edge.Stats(); s.Online || s.Waiting == 0 || s.Forwarded != 0 {
+		t.Errorf("got %+v", s)
+	}
+	w.cable.set(false)
+	for i, e := range w.events(4) {
+		if string(e.Body) != string(rune('0'+i)) {
+			t.Errorf("event %d is %q", i, e.Body)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	w := newWorld(t)
+	for name, edit := range map[string]func(*edgehub.Options){
+		"DataDir":    func(o *edgehub.Options) { o.DataDir = "" },
+		"HostNames":  func(o *edgehub.Options) { o.HostNames = nil },
+		"HostName":   func(o *edgehub.Options) { o.Upstream.HostName = "" },
+		"DeviceID":   func(o *edgehub.Options) { o.Upstream.DeviceID = "a/b" },
+		"Credential": func(o *edgehub.Options) { o.Upstream.Credential = nil },
+		"StoreLimit": func(o *edgehub.Options) { o.StoreLimit = 1000 },
+		"WhenFull":   func(o *edgehub.Options) { o.WhenFull = "panic" },
+		"Refresh":    func(o *edgehub.Options) { o.Refresh = -1 },
+		"TTL":        func(o *edgehub.Options) { o.TTL = -1 },
+		"route":      func(o *edgehub.Options) { o.Routes = []string{"FROM nowhere"} },
+	} {
+		o := w.options()
+		edit(&o)
+		h, err := edgehub.New(t.Context(), o)
+		if err == nil {
+			within(t, h.Shutdown)
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func decode(t *testing.T, text []byte) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return v
+}
