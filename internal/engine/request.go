@@ -19,6 +19,7 @@ type Request struct {
 	deadline time.Duration
 	done     func(Response) // nil once answered
 	sent     bool           // on the present link
+	left     bool           // on some link
 	follow   bool           // the engine's own: answered to the follower
 	direct   bool           // see Event.Direct
 }
@@ -67,7 +68,7 @@ func (m *MQTT) sendRequests(now time.Time) {
 		if r.sent {
 			continue
 		}
-		r.sent = true
+		r.sent, r.left = true, true
 		p := mqtt.PublishPacket{Topic: topic.AppendTwinGet(nil, r.rid)}
 		if r.report != nil {
 			p.Topic, p.Payload = topic.AppendTwinReport(nil, r.rid), r.report
@@ -137,7 +138,11 @@ func (m *MQTT) failRequests(err error) {
 	requests := m.requests
 	m.requests = nil
 	for _, r := range requests {
-		m.answer(r, Response{Err: err})
+		if r.left {
+			m.answer(r, Response{Err: err})
+		} else {
+			m.answer(r, Response{Err: iothub.MarkNotSent(err)})
+		}
 	}
 }
 

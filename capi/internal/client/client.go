@@ -8,6 +8,7 @@ package client
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -162,6 +163,8 @@ type Options struct {
 	WebSocket bool
 	// Logger takes what the option logtrace turns on.
 	Logger *slog.Logger
+	// DialTLS is for tests, which have a network of their own.
+	DialTLS func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // The C SDK's queue has no bound but memory. Here it has one, far beyond what a
@@ -191,6 +194,7 @@ func New(connectionString string, host Host, o Options) (*Client, error) {
 		MaxQueuedBytes:     maxQueuedBytes,
 		OnConnectionStatus: c.statusChanged,
 		Logger:             o.Logger,
+		DialTLS:            o.DialTLS,
 	}
 	if cs.ModuleID != "" {
 		c.module, err = ll.NewModuleClientFromConnectionString(connectionString, opts)
