@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -122,7 +123,8 @@ func ParseToken(s string) (Token, error) {
 // a TPM, an IoT Edge workload API, a vault. Token is called before every
 // connect, never concurrently for one client, and must return when ctx ends.
 type TokenSource interface {
-	// Token returns a token for resource that is valid for about lifetime.
+	// Token returns a token for resource that is valid for about lifetime. An
+	// error that is an *Error is reported as it is, others as KindUnauthorized.
 	Token(ctx context.Context, resource string, lifetime time.Duration) (Token, error)
 }
 
@@ -167,6 +169,9 @@ func (c *Credential) Token(ctx context.Context, resource string, now time.Time, 
 		return Token{}, nil
 	case c.source != nil:
 		t, err := c.source.Token(ctx, resource, lifetime)
+		if _, ok := errors.AsType[*Error](err); ok {
+			return Token{}, err
+		}
 		if err != nil {
 			return Token{}, &Error{Op: "token", Kind: KindUnauthorized, Retryable: true, Err: err}
 		}

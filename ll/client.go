@@ -113,12 +113,16 @@ type dialResult struct {
 	err  error
 }
 
-func newClient(connectionString string, kind setup.Kind, o *ClientOptions) (*client, error) {
+func fromConnectionString(connectionString string, kind setup.Kind, o *ClientOptions) (*client, error) {
 	// The certificate for x509=true may come by SetOption.
 	s, err := setup.WithoutCredential(connectionString, kind, o)
 	if err != nil {
 		return nil, err
 	}
+	return newClient(s), nil
+}
+
+func newClient(s *setup.Client) *client {
 	now := time.Now()
 	c := &client{
 		setup: s, id: s.Identity,
@@ -130,7 +134,7 @@ func newClient(connectionString string, kind setup.Kind, o *ClientOptions) (*cli
 	c.recv = receiver.New(c)
 	c.log = clientlog.New(s.Options.Logger)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	return c, nil
+	return c
 }
 
 // enter claims the client for one call.

@@ -17,7 +17,7 @@ type DeviceClient struct{ c *client }
 // *iothub.Error of kind KindInvalidArgument and name what is wrong, never a
 // secret. o may be nil.
 func NewDeviceClientFromConnectionString(connectionString string, o *ClientOptions) (*DeviceClient, error) {
-	c, err := newClient(connectionString, setup.Device, o)
+	c, err := fromConnectionString(connectionString, setup.Device, o)
 	if err != nil {
 		return nil, err
 	}

@@ -17,11 +17,24 @@ type ModuleClient struct{ c *client }
 // *iothub.Error of kind KindInvalidArgument and name what is wrong, never a
 // secret. o may be nil.
 func NewModuleClientFromConnectionString(connectionString string, o *ClientOptions) (*ModuleClient, error) {
-	c, err := newClient(connectionString, setup.Module, o)
+	c, err := fromConnectionString(connectionString, setup.Module, o)
 	if err != nil {
 		return nil, err
 	}
 	return &ModuleClient{c}, nil
+}
+
+// NewModuleClientFromEnvironment returns a client for the module that IoT Edge has
+// started this program as: see NewClientFromEnvironment of package module for the
+// variables. The daemon is asked behind DoWork, never inside it. Nothing touches
+// the network yet; errors are *iothub.Error of kind KindInvalidArgument and name
+// every variable that is missing. o may be nil.
+func NewModuleClientFromEnvironment(o *ClientOptions) (*ModuleClient, error) {
+	s, err := setup.FromEnvironment(o)
+	if err != nil {
+		return nil, err
+	}
+	return &ModuleClient{newClient(s)}, nil
 }
 
 // Identity returns the module the client is for.

@@ -41,6 +41,28 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 	return &Client{managed.New(s.Setup, s.Options), s.Identity}, nil
 }
 
+// NewClientFromEnvironment returns a client for the module that IoT Edge has
+// started this program as. It takes the variables IOTEDGE_WORKLOADURI,
+// IOTEDGE_DEVICEID, IOTEDGE_MODULEID, IOTEDGE_MODULEGENERATIONID,
+// IOTEDGE_IOTHUBHOSTNAME and IOTEDGE_AUTHSCHEME; IOTEDGE_GATEWAYHOSTNAME, without
+// which it connects to the hub itself; and IOTEDGE_APIVERSION. The daemon signs
+// each token and says at each connection whom to trust, by its workload API: while
+// that cannot be reached the client waits as it does for the hub. A Credential or
+// TLS.RootCAs in the options take the daemon's place.
+//
+// For development EdgeHubConnectionString or IotHubConnectionString come first,
+// with EdgeModuleCACertificateFile as the authorities to trust (PEM), if it is set.
+//
+// Nothing touches the network yet; errors are *iothub.Error of kind
+// KindInvalidArgument and name every variable that is missing. o may be nil.
+func NewClientFromEnvironment(o *ClientOptions) (*Client, error) {
+	s, err := setup.FromEnvironment(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{managed.New(s.Setup, s.Options), s.Identity}, nil
+}
+
 // Identity returns the module the client is for.
 func (c *Client) Identity() iothub.Identity { return c.id }
 

@@ -113,6 +113,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.SetRoots(p.Roots)
 	resource := p.Presents().Resource(link.Host(p.HostName))
 	return &transport.Setup{
 		Encoder: engine.NewMQTTEncoder(p.Identity),

@@ -32,6 +32,7 @@ func Do(ctx context.Context, op string, p *transport.Params, peer string, port i
 	if err != nil {
 		return nil, err
 	}
+	d.SetRoots(p.Roots)
 	tok, err := p.Credential.Token(ctx, p.Identity.Resource(link.Host(p.HostName)), time.Now(), p.Options.TokenLifetime)
 	if err != nil {
 		return nil, err

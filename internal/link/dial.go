@@ -42,7 +42,11 @@ type Dialer struct {
 	log     *slog.Logger
 	paths   []Path
 	worked  atomic.Int32 // index of the path that worked last
+	roots   Roots        // nil for those of tls
 }
+
+// Roots returns the authorities to trust for host, as of now.
+type Roots func(ctx context.Context, host string) (*x509.CertPool, error)
 
 // NewDialer returns a dialer for host, a name without a port, as o says, that
 // tries paths in order. cert is the client certificate, nil for none.
@@ -78,6 +82,10 @@ func NewDialer(host string, cert *tls.Certificate, o *iothub.ClientOptions, path
 	}
 	return d, nil
 }
+
+// SetRoots makes the dialer ask before each TLS handshake whom to trust, and fail
+// with the error of the one it asks. Nil changes nothing. It is called before Dial.
+func (d *Dialer) SetRoots(roots Roots) { d.roots = roots }
 
 // Dial opens a connection within the connect timeout: by the path that worked
 // last, or else by the first of the others that works. The next path is tried
@@ -148,14 +156,13 @@ func (d *Dialer) secure(ctx context.Context, p Path) (net.Conn, error) {
 		conn, err := d.dialTLS(ctx, "tcp", addr)
 		return conn, networkError(err)
 	}
-	raw, err := d.raw(ctx, addr)
+	cfg, err := d.config(ctx, p)
 	if err != nil {
 		return nil, networkError(err)
 	}
-	cfg := d.tls
-	if p.WebSocket != nil {
-		cfg = cfg.Clone()
-		cfg.NextProtos = []string{"http/1.1"}
+	raw, err := d.raw(ctx, addr)
+	if err != nil {
+		return nil, networkError(err)
 	}
 	conn := newBatchConn(raw, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -163,6 +170,26 @@ func (d *Dialer) secure(ctx context.Context, p Path) (net.Conn, error) {
 		return nil, handshakeError(err, addr)
 	}
 	return conn, nil
+}
+
+// config returns the TLS configuration of a path.
+func (d *Dialer) config(ctx context.Context, p Path) (*tls.Config, error) {
+	cfg := d.tls
+	if d.roots == nil && p.WebSocket == nil {
+		return cfg, nil
+	}
+	cfg = cfg.Clone()
+	if p.WebSocket != nil {
+		cfg.NextProtos = []string{"http/1.1"}
+	}
+	if d.roots != nil {
+		roots, err := d.roots(ctx, d.host)
+		if err != nil {
+			return nil, err
+		}
+		cfg.RootCAs = roots
+	}
+	return cfg, nil
 }
 
 // raw opens the connection that TLS runs on.

@@ -72,10 +72,10 @@ func in(p string, trees ...string) bool {
 var (
 	clientTrees = []string{"", "device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp",
 		"internal/clientlog", "internal/engine", "internal/link", "internal/managed", "internal/receiver", "internal/rest", "internal/setup",
-		"internal/transport", "internal/wire"}
+		"internal/transport", "internal/wire", "internal/workload"}
 	// What is the clients' own and no business of the hub's.
 	clientOnly = []string{"device", "module", "ll", "mqtt", "amqp", "http", "provisioning", "pnp", "service", "edge",
-		"internal/clientlog", "internal/managed", "internal/link", "internal/setup", "internal/transport"}
+		"internal/clientlog", "internal/managed", "internal/link", "internal/setup", "internal/transport", "internal/workload"}
 	// What no device program may be linked with.
 	foreign = []string{"nats", "amqp", "paho", "qpid", "cobra", "gorilla/websocket"}
 	// The one module beyond the standard library that one may.

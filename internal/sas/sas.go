@@ -204,7 +204,7 @@ func NormalizeHost(authority string) string {
 func (t *Token) Verify(keys ...[]byte) bool {
 	found := 0
 	for _, key := range keys {
-		sum := signature(t.RawResource, t.rawExpiry, key)
+		sum := mac([]byte(t.RawResource+"\n"+t.rawExpiry), key)
 		found |= subtle.ConstantTimeCompare(sum, t.Signature) & min(len(key), 1)
 	}
 	return found == 1
@@ -263,14 +263,24 @@ func (t *Token) CoversPath(resourceHost string, path ...string) bool {
 // are), for example "hub.example/devices/dev1", that ends at expiry. The policy
 // is left out when it is empty. The key is the decoded one.
 func Sign(resource string, key []byte, expiry time.Time, policy string) string {
+	token, _ := SignWith(resource, expiry, policy, func(text []byte) ([]byte, error) { return mac(text, key), nil })
+	return token
+}
+
+// SignWith is Sign where somebody else holds the key: hmac returns the
+// HMAC-SHA256 of a text, or the error that SignWith then returns.
+func SignWith(resource string, expiry time.Time, policy string, hmac func(text []byte) ([]byte, error)) (string, error) {
 	sr := escape(resource)
 	se := strconv.FormatInt(expiry.Unix(), 10)
-	sig := base64.StdEncoding.EncodeToString(signature(sr, se, key))
-	token := scheme + " sr=" + sr + "&sig=" + escape(sig) + "&se=" + se
+	sig, err := hmac([]byte(sr + "\n" + se))
+	if err != nil {
+		return "", err
+	}
+	token := scheme + " sr=" + sr + "&sig=" + escape(base64.StdEncoding.EncodeToString(sig)) + "&se=" + se
 	if policy != "" {
 		token += "&skn=" + escape(policy)
 	}
-	return token
+	return token, nil
 }
 
 // Resource gives the resource of a device or module for [Sign].
@@ -282,12 +292,10 @@ func Resource(host, deviceID, moduleID string) string {
 	return r
 }
 
-func signature(sr, se string, key []byte) []byte {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(sr))
-	mac.Write([]byte{'\n'})
-	mac.Write([]byte(se))
-	return mac.Sum(nil)
+func mac(text, key []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(text)
+	return h.Sum(nil)
 }
 
 // escape is percent-encoding of everything but RFC 3986's unreserved characters.

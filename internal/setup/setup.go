@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/link"
 	"github.com/iothub-go/iothub/internal/transport"
 	"github.com/iothub-go/iothub/mqtt"
 )
@@ -48,22 +49,29 @@ func WithoutCredential(s string, kind Kind, o *iothub.ClientOptions) (*Client, e
 	if err := checkKind(cs, kind); err != nil {
 		return nil, err
 	}
-	return client(cs, "", o)
+	return client(target{ConnectionString: cs}, o)
 }
 
 // OnBehalf returns a client by which the hub of an IoT Edge device acts for an
 // identity below it, see [transport.Params.AuthChain]. cs names the hub and the
 // identity, and o has the credential of the device's $edgeHub.
 func OnBehalf(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*Client, error) {
-	return client(cs, chain, o)
+	return client(target{ConnectionString: cs, chain: chain}, o)
 }
 
-func client(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*Client, error) {
+// target is where a client connects to, as whom, and whom it trusts there.
+type target struct {
+	*iothub.ConnectionString
+	chain string     // see [transport.Params.AuthChain]
+	roots link.Roots // nil, and where the program names its own, those of the options
+}
+
+func client(to target, o *iothub.ClientOptions) (*Client, error) {
 	opts, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
-	id := cs.Identity()
+	id := to.Identity()
 	if opts.Logger != nil {
 		attrs := []any{"device_id", id.DeviceID}
 		if id.IsModule() {
@@ -71,25 +79,28 @@ func client(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) 
 		}
 		opts.Logger = opts.Logger.With(attrs...)
 	}
-	st, err := build(cs, chain, opts)
+	st, err := build(to, opts)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{Setup: st, Identity: id, Options: opts}, nil
 }
 
-func build(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (*transport.Setup, error) {
+func build(to target, o *iothub.ClientOptions) (*transport.Setup, error) {
 	t, err := transportOf(o)
 	if err != nil {
 		return nil, err
 	}
 	cred := o.Credential
 	if cred == nil {
-		cred = cs.Credential()
+		cred = to.Credential()
 	}
 	p := &transport.Params{
-		Identity: cs.Identity(), HostName: cs.HostName, GatewayHostName: cs.GatewayHostName,
-		AuthChain: chain, Credential: cred, Options: o,
+		Identity: to.Identity(), HostName: to.HostName, GatewayHostName: to.GatewayHostName,
+		AuthChain: to.chain, Credential: cred, Options: o,
+	}
+	if o.TLS == nil || o.TLS.RootCAs == nil {
+		p.Roots = to.roots
 	}
 	if cred == nil {
 		p.Credential = &iothub.Credential{}
@@ -104,7 +115,7 @@ func build(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions) (
 		}
 	}
 	st.Params = p
-	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(cs, chain, o) }
+	st.Again = func(o *iothub.ClientOptions) (*transport.Setup, error) { return build(to, o) }
 	return st, nil
 }
 

@@ -24,6 +24,7 @@ type Params struct {
 	AuthChain  string
 	Credential *iothub.Credential
 	Options    *iothub.ClientOptions // with defaults
+	Roots      link.Roots            // nil: those of Options.TLS
 }
 
 // Presents is whose credential is presented.

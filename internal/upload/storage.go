@@ -75,6 +75,7 @@ func newStorage(t *iothub.UploadTicket, p *transport.Params) (*storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.SetRoots(p.Roots)
 	tr := &http.Transport{
 		DialTLSContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
 		MaxIdleConns:          1,
