@@ -29,3 +29,4 @@ rm -f "$out"/lib/*.h
 
 sed -e "s|@libs@|$libs|" iothub_client.pc.in >"$out/lib/pkgconfig/iothub_client.pc"
 sed -e "s|@shared@|$shared|" -e "s|@libs@|$libs|" iothub_clientConfig.cmake.in >"$out/lib/cmake/iothub_client/iothub_clientConfig.cmake"
+cp iothub_clientConfigVersion.cmake "$out/lib/cmake/iothub_client/"

@@ -13,7 +13,7 @@ typedef _Atomic int counter;
 
 static IOTHUB_CLIENT_LL_HANDLE ll;
 static IOTHUB_CLIENT_HANDLE client;
-static counter calls, given, ended;
+static counter calls, given, ended, connected;
 static METHOD_HANDLE waiting;
 
 static int called(const char *name, const unsigned char *payload, size_t size, METHOD_HANDLE method, void *context)
@@ -66,12 +66,21 @@ static void older_ll(void)
     CHECK(IoTHubClient_LL_DeviceMethodResponse(ll, waiting, NULL, 0, 200) == IOTHUB_CLIENT_INVALID_ARG);
 }
 
+static void status_changed(IOTHUB_CLIENT_CONNECTION_STATUS s, IOTHUB_CLIENT_CONNECTION_STATUS_REASON r, void *context)
+{
+    CHECK(context == NULL);
+    (void)r;
+    connected += s == IOTHUB_CLIENT_CONNECTION_AUTHENTICATED;
+}
+
 static void older(void)
 {
     calls = 0;
     client = IoTHubClient_CreateFromConnectionString(setting("DEVICE_STRING_WS"), MQTT_WebSocket_Protocol);
     CHECK(IoTHubClient_SetOption(client, OPTION_TRUSTED_CERT, setting("HUB_CA")) == IOTHUB_CLIENT_OK);
+    CHECK(IoTHubClient_SetConnectionStatusCallback(client, status_changed, NULL) == IOTHUB_CLIENT_OK);
     CHECK(IoTHubClient_SetDeviceMethodCallback_Ex(client, called, &calls) == IOTHUB_CLIENT_OK);
+    UNTIL(connected == 1, (void)0); /* the hub has noticed that the other client is gone */
     say("threaded");
     UNTIL(calls == 1, (void)0);
     CHECK(IoTHubClient_DeviceMethodResponse(client, waiting, NULL, 0, 202) == IOTHUB_CLIENT_OK);
