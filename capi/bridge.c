@@ -111,6 +111,31 @@ uintptr_t capi_thread(void)
     return (uintptr_t)&here;
 }
 
+#ifdef _WIN32
+bool capi_environment_is_apart(void)
+{
+    return false;
+}
+
+const char *capi_environment(size_t i)
+{
+    (void)i;
+    return NULL;
+}
+#else
+extern char **environ;
+
+bool capi_environment_is_apart(void)
+{
+    return true;
+}
+
+const char *capi_environment(size_t i)
+{
+    return environ == NULL ? NULL : environ[i];
+}
+#endif
+
 void capi_log(int category, const char *text)
 {
     LOGGER_LOG f = xlogging_get_log_function();

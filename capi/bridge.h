@@ -88,6 +88,11 @@ int capi_call_filter(uintptr_t callback, const char *key, const char *value);
 /* A number that only this thread has. */
 uintptr_t capi_thread(void);
 
+/* Whether Go has an environment apart from that of C, and the i-th variable of C's,
+   NULL behind the last. */
+bool capi_environment_is_apart(void);
+const char *capi_environment(size_t i);
+
 /* An entry of the log: category 0 is an error, 1 information. */
 void capi_log(int category, const char *text);
 

@@ -39,7 +39,8 @@ func bytesOf(p *C.uchar, size C.size_t) []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(p), int(size))...)
 }
 
-func create(function string, kind C.int, connectionString string, protocol C.int) C.uintptr_t {
+// create gives C the client that made makes for a protocol.
+func create(function string, kind, protocol C.int, made func(o client.Options) (*client.Client, error)) C.uintptr_t {
 	o := client.Options{
 		Threaded:  kind == C.CAPI_DEVICE || kind == C.CAPI_MODULE,
 		WebSocket: protocol == C.CAPI_MQTT_WS,
@@ -54,12 +55,18 @@ func create(function string, kind C.int, connectionString string, protocol C.int
 		invalid(function, fmt.Errorf("%w: use MQTT_Protocol or MQTT_WebSocket_Protocol", iothub.ErrNotSupported))
 		return 0
 	}
-	c, err := client.New(connectionString, host{}, o)
+	c, err := made(o)
 	if err != nil {
 		invalid(function, err)
 		return 0
 	}
 	return C.uintptr_t(handles.Add(handle.Kind(kind), c))
+}
+
+func createFrom(function string, kind C.int, connectionString string, protocol C.int) C.uintptr_t {
+	return create(function, kind, protocol, func(o client.Options) (*client.Client, error) {
+		return client.New(connectionString, host{}, o)
+	})
 }
 
 //export capiCreate
@@ -69,7 +76,7 @@ func capiCreate(kind C.int, connectionString *C.char, protocol C.int) C.uintptr_
 		invalid(function, errNull)
 		return 0
 	}
-	return create(function, kind, C.GoString(connectionString), protocol)
+	return createFrom(function, kind, C.GoString(connectionString), protocol)
 }
 
 //export capiCreateFromParts
@@ -102,18 +109,12 @@ func capiCreateFromParts(kind C.int, hub, suffix, device, key, sas, gateway *C.c
 		invalid(function, errors.New("there are both a key and a token"))
 		return 0
 	}
-	return create(function, kind, cs, protocol)
+	return createFrom(function, kind, cs, protocol)
 }
 
 //export capiCreateFromDeviceAuth
 func capiCreateFromDeviceAuth(_ C.int, uri, device *C.char, protocol C.int) C.uintptr_t {
 	invalid("CreateFromDeviceAuth", fmt.Errorf("%w: use a connection string", iothub.ErrNotSupported))
-	return 0
-}
-
-//export capiCreateFromEnvironment
-func capiCreateFromEnvironment(_, protocol C.int) C.uintptr_t {
-	invalid("CreateFromEnvironment", fmt.Errorf("%w: use a connection string", iothub.ErrNotSupported))
 	return 0
 }
 

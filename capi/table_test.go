@@ -29,7 +29,6 @@ var wanting = []struct{ part, why string }{
 	{"CreateWithTransport", "always `NULL`: MQTT cannot share a connection"},
 	{"IoTHubTransport_", "always `NULL`: MQTT cannot share a connection"},
 	{"CreateFromDeviceAuth", "always `NULL`: provisioning from C is not there yet"},
-	{"CreateFromEnvironment", "always `NULL`: the environment of IoT Edge is not read yet"},
 	{"AMQP_Protocol", "names a transport that clients cannot be created with yet"},
 	{"HTTP_Protocol", "names a transport that clients cannot be created with yet"},
 }

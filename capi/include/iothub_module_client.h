@@ -20,8 +20,10 @@ typedef struct IOTHUB_MODULE_CLIENT_INSTANCE_TAG *IOTHUB_MODULE_CLIENT_HANDLE;
    the network yet. */
 IOTHUB_MODULE_CLIENT_HANDLE IoTHubModuleClient_CreateFromConnectionString(const char *connectionString, IOTHUB_CLIENT_TRANSPORT_PROVIDER protocol);
 
-/* Returns a client for the module that the environment of an IoT Edge device
-   describes, or NULL. protocol must be MQTT_Protocol. */
+/* Returns a client for the module that IoT Edge has started this program as, or NULL
+   when variables are missing; the log names them all. protocol must be MQTT_Protocol.
+   The daemon signs, and says whom to trust, at each connection. For development
+   EdgeHubConnectionString comes first, with EdgeModuleCACertificateFile.*/
 IOTHUB_MODULE_CLIENT_HANDLE IoTHubModuleClient_CreateFromEnvironment(IOTHUB_CLIENT_TRANSPORT_PROVIDER protocol);
 
 /* Ends a client: what waits or is in flight confirms BECAUSE_DESTROY before this

@@ -181,14 +181,39 @@ func New(connectionString string, host Host, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		host: host, threaded: o.Threaded, interval: time.Millisecond,
-		wanted: make(chan Record), gone: make(chan struct{}),
-	}
+	c := newClient(host, o)
 	if _, port, err := net.SplitHostPort(cmp.Or(cs.GatewayHostName, cs.HostName)); err == nil && o.WebSocket {
 		c.httpsPort, _ = strconv.Atoi(port) // a port that is none fails below
 	}
-	opts := &ll.ClientOptions{
+	if cs.ModuleID != "" {
+		c.module, err = ll.NewModuleClientFromConnectionString(connectionString, c.options(o))
+		c.ll = c.module
+	} else {
+		c.device, err = ll.NewDeviceClientFromConnectionString(connectionString, c.options(o))
+		c.ll = c.device
+	}
+	return c.made(err)
+}
+
+// NewFromEnvironment returns a client for the module that IoT Edge has started this
+// program as.
+func NewFromEnvironment(host Host, o Options) (*Client, error) {
+	c := newClient(host, o)
+	var err error
+	c.module, err = ll.NewModuleClientFromEnvironment(c.options(o))
+	c.ll = c.module
+	return c.made(err)
+}
+
+func newClient(host Host, o Options) *Client {
+	return &Client{
+		host: host, threaded: o.Threaded, interval: time.Millisecond,
+		wanted: make(chan Record), gone: make(chan struct{}),
+	}
+}
+
+func (c *Client) options(o Options) *ll.ClientOptions {
+	return &ll.ClientOptions{
 		Transport:          mqtt.New(&mqtt.Options{WebSocket: o.WebSocket}),
 		MaxQueuedMessages:  maxQueuedMessages,
 		MaxQueuedBytes:     maxQueuedBytes,
@@ -196,13 +221,10 @@ func New(connectionString string, host Host, o Options) (*Client, error) {
 		Logger:             o.Logger,
 		DialTLS:            o.DialTLS,
 	}
-	if cs.ModuleID != "" {
-		c.module, err = ll.NewModuleClientFromConnectionString(connectionString, opts)
-		c.ll = c.module
-	} else {
-		c.device, err = ll.NewDeviceClientFromConnectionString(connectionString, opts)
-		c.ll = c.device
-	}
+}
+
+// made finishes a client whose ll could be made, or could not.
+func (c *Client) made(err error) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
