@@ -66,6 +66,15 @@ func (h *Hub) CheckEdgeHub(p *Principal) error {
 	return nil
 }
 
+// CheckEdgeDevice says whether an authenticated identity is an IoT Edge device, which
+// may keep its own modules. The token of a policy does not do. Errors are *Error.
+func (h *Hub) CheckEdgeDevice(p *Principal) error {
+	if p.ModuleID != "" || p.proof.kind == proofPolicy || !h.isEdge(p.DeviceID) {
+		return NewError(CodeUnauthorizedAccess, "Unauthorized: device %s is no IoT Edge device, which alone may keep its modules; its capabilities.iotEdge has to be true", p.DeviceID)
+	}
+	return nil
+}
+
 func (h *Hub) isEdge(deviceID string) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -148,6 +148,9 @@ func (q *request) serve() error {
 	}
 	hub := q.front.hub
 	done, err := q.authorizeModule(found)
+	if !done {
+		done, err = q.authorizeEdgeDevice(found)
+	}
 	switch {
 	case done:
 	case found.need == 0:

@@ -2,9 +2,11 @@ package httpfront
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/internal/sas"
 )
 
 // The scope of an IoT Edge device as its hub asks for it (wire-device G.6), in the
@@ -12,6 +14,35 @@ import (
 
 // maxScopePage is the largest and the default page of devices.
 const maxScopePage = 1000
+
+// ownModules are the paths at which an IoT Edge device keeps its modules: its daemon
+// makes them with the credential of the device.
+var ownModules = []string{"devices/*/modules", "devices/*/modules/*"}
+
+// authorizeEdgeDevice lets an IoT Edge device at its own modules. done is false when
+// the request is not one of a device.
+func (q *request) authorizeEdgeDevice(found *route) (done bool, err error) {
+	if !slices.Contains(ownModules, found.pattern) {
+		return false, nil
+	}
+	r := core.AuthRequest{DeviceID: q.path[1], Token: q.r.Header.Get("Authorization")}
+	if r.Token != "" {
+		if t, err := sas.Parse(r.Token); err != nil || t.Policy != "" {
+			return false, nil
+		}
+	} else if q.r.TLS != nil {
+		r.Certificates = q.r.TLS.PeerCertificates
+	}
+	if r.Token == "" && len(r.Certificates) == 0 {
+		return false, nil
+	}
+	hub := q.front.hub
+	p, err := hub.Authenticate(hub.Now(), r)
+	if err == nil {
+		err = hub.CheckEdgeDevice(p)
+	}
+	return true, err
+}
 
 // scopePage is the answer. ContinuationLink is null on the last page.
 type scopePage struct {

@@ -171,3 +171,66 @@ func testScopeRefusals(t *testing.T, w *world, token string, refusals map[string
 	}
 	w.wantError(400, "ArgumentNull", "GET", scopePath+"deviceAndModuleInDeviceScope?api-version=x", token, "", "")
 }
+
+// An IoT Edge device keeps its own modules with its own key, and nothing else.
+func TestEdgeDeviceKeepsItsModules(t *testing.T) {
+	w := newWorld(t)
+	create := func(d core.Device) core.Device {
+		d, err := w.hub.CreateDevice(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	edge := create(core.Device{DeviceID: "gw", Capabilities: core.Capabilities{IoTEdge: true}})
+	plain := create(core.Device{DeviceID: "plain"})
+	other := create(core.Device{DeviceID: "other", Capabilities: core.Capabilities{IoTEdge: true}})
+	agent, err := w.hub.GetModule("gw", "$edgeAgent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := w.signed("gw", "", edge.Authentication, time.Hour)
+	for _, step := range []struct {
+		status       int
+		method, path string
+		body         string
+	}{
+		{200, "PUT", "/devices/gw/modules/m", `{"managedBy":"IotEdge"}`},
+		{200, "GET", "/devices/gw/modules/m", ""},
+		{200, "GET", "/devices/gw/modules/$edgeAgent", ""},
+		{200, "GET", "/devices/gw/modules", ""},
+		{204, "DELETE", "/devices/gw/modules/m", ""},
+		{401, "DELETE", "/devices/gw/modules/$edgeHub", ""},
+		{401, "GET", "/devices/gw", ""},
+		{401, "DELETE", "/devices/gw", ""},
+		{401, "GET", "/twins/gw/modules/$edgeAgent", ""},
+		{401, "GET", "/devices/other/modules", ""},
+		{401, "PUT", "/devices/other/modules/m", "{}"},
+		{401, "GET", "/devices/nobody/modules", ""},
+	} {
+		if resp, text := w.do(step.method, step.path, own, "", step.body); resp.StatusCode != step.status {
+			t.Errorf("%s %s: %d %s", step.method, step.path, resp.StatusCode, text)
+		}
+	}
+	for name, token := range map[string]string{
+		"a module":            w.signed("gw", "$edgeAgent", agent.Authentication, time.Hour),
+		"a module's key":      w.signed("gw", "", agent.Authentication, time.Hour),
+		"another edge device": w.signed("other", "", other.Authentication, time.Hour),
+		"another key":         w.signed("gw", "", other.Authentication, time.Hour),
+		"expired":             w.signed("gw", "", edge.Authentication, -time.Hour),
+		"the policy device":   "device",
+	} {
+		w.wantStatus(http.StatusUnauthorized, name, "PUT", "/devices/gw/modules/x", token)
+	}
+	w.wantStatus(http.StatusUnauthorized, "no edge device", "PUT", "/devices/plain/modules/x", w.signed("plain", "", plain.Authentication, time.Hour))
+	if list, err := w.hub.ListModules("gw"); err != nil || len(list) != 2 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+func (w *world) wantStatus(status int, name, method, path, token string) {
+	w.t.Helper()
+	if resp, text := w.do(method, path, token, "", "{}"); resp.StatusCode != status {
+		w.t.Errorf("%s: %d %s", name, resp.StatusCode, text)
+	}
+}

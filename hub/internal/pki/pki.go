@@ -149,7 +149,7 @@ func (p *PKI) makeCA(dir string, now time.Time) error {
 		return err
 	}
 	p.caKey = key
-	p.caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	p.caPEM = certPEM(der)
 	return writePair(dir, caFile, caKeyFile, p.caPEM, key)
 }
 
@@ -182,26 +182,62 @@ func (p *PKI) good(cert *x509.Certificate, names []string, now time.Time) bool {
 }
 
 func (p *PKI) makeServer(dir string, names []string, now time.Time) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, key, err := p.sign(Request{CommonName: "iothub server", Names: names, NotAfter: now.Add(serverLifetime)}, now)
 	if err != nil {
 		return err
+	}
+	p.setServer(cert, key)
+	return writePair(dir, serverFile, serverKey, certPEM(cert.Raw), key)
+}
+
+// Request is what a certificate is to be like.
+type Request struct {
+	CommonName string
+	// Names are DNS names and IP addresses.
+	Names []string
+	// Client makes it one for clients, where it would be one for servers.
+	Client bool
+	// NotAfter is when it ends; the authority's end bounds it.
+	NotAfter time.Time
+}
+
+// Issue makes a key and a certificate for it. certificate is PEM, with the authority
+// behind it, key is PKCS #8 in PEM.
+func (p *PKI) Issue(r Request, now time.Time) (certificate, key []byte, notAfter time.Time, err error) {
+	cert, k, err := p.sign(r, now)
+	if err != nil {
+		return nil, nil, time.Time{}, fmt.Errorf("pki: %w", err)
+	}
+	if key, err = keyPEM(k); err != nil {
+		return nil, nil, time.Time{}, fmt.Errorf("pki: %w", err)
+	}
+	return append(certPEM(cert.Raw), p.caPEM...), key, cert.NotAfter, nil
+}
+
+func (p *PKI) sign(r Request, now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "iothub server"},
+		Subject:      pkix.Name{CommonName: r.CommonName},
 		NotBefore:    now.Add(-backdate),
-		NotAfter:     now.Add(serverLifetime),
+		NotAfter:     r.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if r.Client {
+		template.ExtKeyUsage[0] = x509.ExtKeyUsageClientAuth
 	}
 	if template.NotAfter.After(p.ca.NotAfter) {
 		template.NotAfter = p.ca.NotAfter
 	}
-	for _, name := range names {
+	for _, name := range r.Names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
 		} else {
@@ -210,14 +246,22 @@ func (p *PKI) makeServer(dir string, names []string, now time.Time) error {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, p.ca, key.Public(), p.caKey)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
+	return cert, key, err
+}
+
+func certPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.setServer(cert, key)
-	return writePair(dir, serverFile, serverKey, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 func newSerial() (*big.Int, error) {
@@ -250,20 +294,19 @@ func readPair(dir, certName, keyName string) (*x509.Certificate, *ecdsa.PrivateK
 
 // writePair keeps a certificate and its key. The key comes first: a certificate
 // without one would be taken for a pair that is damaged.
-func writePair(dir, certName, keyName string, certPEM []byte, key *ecdsa.PrivateKey) error {
+func writePair(dir, certName, keyName string, cert []byte, key *ecdsa.PrivateKey) error {
 	if dir == "" {
 		return nil
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	text, err := keyPEM(key)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := atomicfile.Write(filepath.Join(dir, keyName), keyPEM); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, keyName), text); err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(dir, certName), certPEM)
+	return atomicfile.Write(filepath.Join(dir, certName), cert)
 }
