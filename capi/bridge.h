@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What a handle stands for. */
 enum {
@@ -36,6 +37,12 @@ enum {
     CAPI_METHOD_NOW,
     CAPI_METHOD_LATER,
     CAPI_COMMAND
+};
+
+/* How devices prove themselves. */
+enum {
+    CAPI_X509 = 2,
+    CAPI_SYMMETRIC_KEY = 4
 };
 
 /* Texts of a message. */

@@ -58,11 +58,26 @@ func edge(t *testing.T, w *world) []string {
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: &testkit.Daemon{Key: secret, Bundle: w.CACertPEM()}}}
 	s.Start()
 	t.Cleanup(s.Close)
-	_, host, _ := strings.Cut(w.env[1], "HostName=")
-	host, _, _ = strings.Cut(host, ";")
+	_, gateway, _ := strings.Cut(secrets(w)[1], "=")
 	return []string{
 		"HUB_CA_FILE=" + ca, "IOTEDGE_WORKLOADURI=unix://" + socket, "IOTEDGE_DEVICEID=dev1", "IOTEDGE_MODULEID=mod1",
-		"IOTEDGE_MODULEGENERATIONID=gen1", "IOTEDGE_IOTHUBHOSTNAME=127.0.0.1", "IOTEDGE_GATEWAYHOSTNAME=" + host,
+		"IOTEDGE_MODULEGENERATIONID=gen1", "IOTEDGE_IOTHUBHOSTNAME=127.0.0.1", "IOTEDGE_GATEWAYHOSTNAME=" + gateway,
 		"IOTEDGE_AUTHSCHEME=sasToken", "IOTEDGE_APIVERSION=2018-06-28",
 	}
+}
+
+// Devices that prove themselves by what was chosen for the process.
+func TestSecurity(t *testing.T) {
+	inDialects(t, "security", func(t *testing.T, bin string) {
+		w := newWorld(t, nil)
+		start(t, bin, append(w.env, secrets(w)...)...).finish()
+	})
+}
+
+// secrets are the parts of the device's connection string.
+func secrets(w *world) []string {
+	_, key, _ := strings.Cut(w.env[0], "SharedAccessKey=")
+	_, host, _ := strings.Cut(w.env[0], "HostName=")
+	host, _, _ = strings.Cut(host, ";")
+	return []string{"DEVICE_KEY=" + key, "HUB_HOST=" + host}
 }

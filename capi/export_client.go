@@ -76,7 +76,12 @@ func capiCreate(kind C.int, connectionString *C.char, protocol C.int) C.uintptr_
 		invalid(function, errNull)
 		return 0
 	}
-	return createFrom(function, kind, C.GoString(connectionString), protocol)
+	cs, err := withSecurity(C.GoString(connectionString))
+	if err != nil {
+		invalid(function, err)
+		return 0
+	}
+	return createFrom(function, kind, cs, protocol)
 }
 
 //export capiCreateFromParts
@@ -110,12 +115,6 @@ func capiCreateFromParts(kind C.int, hub, suffix, device, key, sas, gateway *C.c
 		return 0
 	}
 	return createFrom(function, kind, cs, protocol)
-}
-
-//export capiCreateFromDeviceAuth
-func capiCreateFromDeviceAuth(_ C.int, uri, device *C.char, protocol C.int) C.uintptr_t {
-	invalid("CreateFromDeviceAuth", fmt.Errorf("%w: use a connection string", iothub.ErrNotSupported))
-	return 0
 }
 
 //export capiDestroy

@@ -1,0 +1,160 @@
+//go:build cgo
+
+package main
+
+// #include "bridge.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// security is how devices of the process prove themselves. What C is given of it
+// lives until it is replaced.
+var security securityState
+
+type securityState struct {
+	mu           sync.Mutex
+	kind         C.int // 0 for none
+	registration *C.char
+	key          *C.char
+}
+
+// set replaces what C was given. The caller holds mu.
+func (s *securityState) set(registration, key *C.char) {
+	if s.key != nil {
+		C.memset(unsafe.Pointer(s.key), 0, C.strlen(s.key))
+	}
+	C.free(unsafe.Pointer(s.registration))
+	C.free(unsafe.Pointer(s.key))
+	s.registration, s.key = registration, key
+}
+
+// credential returns the part of a connection string by which a device proves
+// itself.
+func (s *securityState) credential() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.kind {
+	case C.CAPI_X509:
+		return "x509=true", nil
+	case C.CAPI_SYMMETRIC_KEY:
+		if s.key == nil {
+			return "", errors.New("there is no key: call iothub_security_set_symmetric_key_info first")
+		}
+		key := C.GoString(s.key)
+		if key == "" || strings.Contains(key, ";") {
+			return "", errors.New("the symmetric key is empty, or has a semicolon")
+		}
+		return "SharedAccessKey=" + key, nil
+	}
+	return "", errors.New("nothing says how the device proves itself: call iothub_security_init first")
+}
+
+// withSecurity puts the credential in the place of UseProvisioning=true, if a
+// connection string has that.
+func withSecurity(connectionString string) (string, error) {
+	const use = "UseProvisioning=true"
+	parts := strings.Split(connectionString, ";")
+	for i, p := range parts {
+		if p != use {
+			continue
+		}
+		for _, other := range parts {
+			for _, name := range []string{"SharedAccessKey=", "SharedAccessSignature=", "x509="} {
+				if strings.HasPrefix(other, name) {
+					return "", fmt.Errorf("%s and %s exclude each other", use, strings.TrimSuffix(name, "="))
+				}
+			}
+		}
+		c, err := security.credential()
+		parts[i] = c
+		return strings.Join(parts, ";"), err
+	}
+	return connectionString, nil
+}
+
+//export capiCreateFromDeviceAuth
+func capiCreateFromDeviceAuth(kind C.int, uri, device *C.char, protocol C.int) C.uintptr_t {
+	const function = "CreateFromDeviceAuth"
+	if uri == nil || device == nil {
+		invalid(function, errNull)
+		return 0
+	}
+	host, id := C.GoString(uri), C.GoString(device)
+	if id == "" || strings.Contains(host+id, ";") || !strings.Contains(host, ".") {
+		invalid(function, errors.New("iothub_uri is no host name, or device_id empty, or one of them has a semicolon"))
+		return 0
+	}
+	c, err := security.credential()
+	if err != nil {
+		invalid(function, err)
+		return 0
+	}
+	return createFrom(function, kind, "HostName="+host+";DeviceId="+id+";"+c, protocol)
+}
+
+//export capiSecurityInit
+func capiSecurityInit(kind C.int) C.int {
+	const function = "security_init"
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case kind != C.CAPI_SYMMETRIC_KEY && kind != C.CAPI_X509:
+		return invalid(function, errors.New("the type is neither SYMMETRIC_KEY nor X509; a module of IoT Edge uses CreateFromEnvironment"))
+	case s.kind != 0 && s.kind != kind:
+		return invalid(function, errors.New("another type was chosen already: call security_deinit first"))
+	}
+	s.kind = kind
+	return 0
+}
+
+//export capiSecurityDeinit
+func capiSecurityDeinit() {
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kind = 0
+	s.set(nil, nil)
+}
+
+//export capiSecurityType
+func capiSecurityType() C.int {
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kind
+}
+
+//export capiSecuritySetKey
+func capiSecuritySetKey(registration, key *C.char) C.int {
+	if registration == nil || key == nil {
+		return invalid("set_symmetric_key_info", errNull)
+	}
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(C.CString(C.GoString(registration)), C.CString(C.GoString(key)))
+	return 0
+}
+
+//export capiSecurityKey
+func capiSecurityKey() *C.char {
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key
+}
+
+//export capiSecurityRegistration
+func capiSecurityRegistration() *C.char {
+	s := &security
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.registration
+}
