@@ -233,6 +233,11 @@ func TestMessages(t *testing.T) {
 	inDialects(t, "messages", func(t *testing.T, bin string) { start(t, bin).finish() })
 }
 
+// The headers give programs what those of the Azure SDK give them.
+func TestIncludes(t *testing.T) {
+	inDialects(t, "includes", func(t *testing.T, bin string) { start(t, bin).finish() })
+}
+
 // The examples compile and run, as their users would do it.
 func TestExamples(t *testing.T) {
 	for dialect, file := range map[string]string{"c11": "telemetry.c", "c++17": "telemetry.cpp"} {

@@ -20,6 +20,15 @@ func TestMillion(t *testing.T) {
 	t.Log(p.stderr.String())
 }
 
+// Thousands of files, and memory that stays.
+func TestManyUploads(t *testing.T) {
+	w := newWorld(t, &hub.Options{})
+	w.listenHTTPS(t)
+	p := start(t, compile(t, "c11", "uploads"), w.env...)
+	p.finish()
+	t.Log(p.stderr.String())
+}
+
 // Valgrind finds no wrong access in the programs, and nothing that they lose.
 // It does not look for values that were never set: Go's runtime scans its stacks
 // without asking which words on them were. What it takes for wrong because it cannot

@@ -8,13 +8,14 @@
 
 #include "iothub_client_core_common.h"
 #include "iothub_client_options.h"
+#include "iothub_device_client_ll.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef struct IOTHUB_DEVICE_CLIENT_INSTANCE_TAG *IOTHUB_DEVICE_CLIENT_HANDLE;
-typedef struct IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_TAG *IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE;
+typedef IOTHUB_CLIENT_LL_UPLOADTOBLOB_CONTEXT_HANDLE IOTHUB_CLIENT_AZURE_STORAGE_CLIENT_HANDLE;
 
 /* Returns a client for what the connection string names, or NULL: for NULL, a
    string that cannot be read, or a transport that is not there. Nothing touches

@@ -8,6 +8,7 @@
 
 #include "iothub_client_core_common.h"
 #include "iothub_client_options.h"
+#include "iothub_module_client_ll.h"
 
 #ifdef __cplusplus
 extern "C" {
