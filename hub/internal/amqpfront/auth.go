@@ -22,10 +22,15 @@ type grant struct {
 	// principal is there when the token is that of a device or module, and not of
 	// a policy.
 	principal *core.Principal
+	// registration is there when the client is a device to be provisioned.
+	registration Registration
 	// connection tells that the connection itself ends with the token, because it
 	// was shown before there was one (SASL PLAIN).
 	connection bool
 }
+
+// ofPolicy tells that the token is one of a shared access policy.
+func (g *grant) ofPolicy() bool { return g.principal == nil && g.registration == nil }
 
 // verify checks a token for its own sake: who has signed it, for this hub, and
 // that it has not expired. What it reaches is looked at when a link is attached.
@@ -97,13 +102,20 @@ func identityOf(path []string) (deviceID, moduleID string, ok bool) {
 // plain checks the response of SASL PLAIN: authorization identity, user and
 // password with a zero byte between them. Users are a policy as POLICY@sas.root.HUB
 // or a device as DEVICE@sas.HUB, with a token as password, or a policy by its name
-// with its key, as Event Hubs has it. (wire-service D1, wire-device D.1)
+// with its key, as Event Hubs has it, or a device to be provisioned as
+// SCOPE/registrations/ID. (wire-service D1, wire-device D.1, F.5)
 func (c *conn) plain(response []byte) error {
 	parts := bytes.Split(response, []byte{0})
 	if len(parts) != 3 {
 		return errors.New("SASL PLAIN: the response is not an authorization identity, a user and a password")
 	}
 	user, password := string(parts[1]), string(parts[2])
+	if scope, id, ok := registrationUser(user); ok && c.front.cfg.Provisioning != nil && password != "" {
+		if err := c.signUp(scope, id, password); err != nil {
+			return fmt.Errorf("SASL PLAIN: %w", err)
+		}
+		return nil
+	}
 	g, err := c.verifyPlain(user, password)
 	if err != nil {
 		return fmt.Errorf("SASL PLAIN: %w", err)
@@ -147,7 +159,7 @@ func (c *conn) authorize(need core.Permission, path ...string) (time.Time, error
 	c.mu.Lock()
 	grants := make([]*grant, 0, len(c.grants))
 	for _, g := range c.grants {
-		if g.principal == nil {
+		if g.ofPolicy() {
 			grants = append(grants, g)
 		}
 	}
@@ -210,7 +222,7 @@ func (c *conn) expire() {
 	grants := make([]*grant, 0, len(c.grants))
 	for name, g := range c.grants {
 		if g.expires.IsZero() || now.Before(g.expires) {
-			if g.principal == nil {
+			if g.ofPolicy() {
 				grants = append(grants, g)
 			}
 			continue

@@ -20,7 +20,7 @@ func openCBS(l *link) (serve, error) {
 
 // putToken answers one request of claims-based security. The status of success is
 // 200 and an int: clients take nothing else for it.
-func (l *link) putToken(_ context.Context, m *amqp.Message) *amqp.Message {
+func (l *link) putToken(_ context.Context, m *amqp.Message) (*amqp.Message, error) {
 	status, text := 200, "OK"
 	if err := l.c.token(m); err != nil {
 		e := amqpError(err)
@@ -35,7 +35,7 @@ func (l *link) putToken(_ context.Context, m *amqp.Message) *amqp.Message {
 			{Key: "status-code", Value: int32(status)}, {Key: "status-description", Value: text},
 		},
 		HasValue: true,
-	}
+	}, nil
 }
 
 func (c *conn) token(m *amqp.Message) error {

@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Hub is what the connections are served from. It is required.
 	Hub *core.Hub
+	// Provisioning serves devices that are to be provisioned; nil refuses them.
+	Provisioning Provisioning
 	// Logger takes one line per refused or broken connection, with the reason;
 	// nil discards it.
 	Logger *slog.Logger

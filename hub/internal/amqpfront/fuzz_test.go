@@ -76,3 +76,51 @@ func FuzzServeConn(f *testing.F) {
 		})
 	})
 }
+
+// FuzzTPM answers the challenges of SASL TPM with arbitrary bytes. Nobody comes in
+// without the token, and the connection ends.
+func FuzzTPM(f *testing.F) {
+	init := []byte("\x00" + testScope + "\x00" + testID + "\x00key")
+	f.Add(init, []byte("\x00srk"), []byte("\x00"), []byte("\x00token"))
+	f.Add(init, []byte("\x00srk"), []byte("\x00token"), []byte("\x00"))
+	f.Add([]byte("\x00\x00\x00"), []byte("\x00"), []byte{}, []byte{1})
+	f.Fuzz(func(t *testing.T, init, srk, between, last []byte) {
+		if len(init)+len(srk)+len(between)+len(last) > maxFrame/2 {
+			t.Skip("larger than a frame may be")
+		}
+		synctest.Test(t, func(t *testing.T) {
+			p := &enroller{nonce: make([]byte, tpmSegment+1), token: "token"}
+			e := newProvisioningEnv(t, p)
+			w := &wire{t, e.dial()}
+			w.write([]byte(amqp.HeaderSASL))
+			w.read(8)
+			w.next()
+			w.sasl(&amqp.SASLInit{Mechanism: "TPM", InitialResponse: init})
+			var outcome amqp.SASLOutcome
+			for _, response := range [][]byte{srk, between, last, nil} {
+				code, body := w.next()
+				if code == amqp.CodeSASLOutcome {
+					if err := outcome.Decode(body); err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+				w.sasl(&amqp.SASLResponse{Response: response})
+			}
+			right := string(between) == "\x00" && string(last) == "\x00token"
+			if let := p.signedUp > 0; let && !right || let != (outcome.Code == amqp.SASLOK) {
+				t.Errorf("%q, %q, %q, %q: outcome %d, signed up %d times", init, srk, between, last, outcome.Code, p.signedUp)
+			}
+		})
+	})
+}
+
+func FuzzParseTPMInit(f *testing.F) {
+	f.Add([]byte("\x00scope\x00id\x00key\x00more"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		scope, id, key, err := parseTPMInit(b)
+		if err == nil && string(b) != "\x00"+scope+"\x00"+id+"\x00"+string(key) {
+			t.Errorf("%q is %q, %q, %q", b, scope, id, key)
+		}
+	})
+}

@@ -33,7 +33,7 @@ func openManagement(l *link) (serve, error) {
 }
 
 // manage answers one request.
-func (l *link) manage(ctx context.Context, m *amqp.Message) *amqp.Message {
+func (l *link) manage(ctx context.Context, m *amqp.Message) (*amqp.Message, error) {
 	body, err := l.read(ctx, m.ApplicationProperties)
 	answer := &amqp.Message{Value: body, HasValue: true}
 	status, text := 200, "OK"
@@ -48,7 +48,7 @@ func (l *link) manage(ctx context.Context, m *amqp.Message) *amqp.Message {
 	}
 	answer.ApplicationProperties = append(answer.ApplicationProperties,
 		amqp.Entry{Key: "status-code", Value: int32(status)}, amqp.Entry{Key: "status-description", Value: text})
-	return answer
+	return answer, nil
 }
 
 func (l *link) read(ctx context.Context, p amqp.Map) (any, error) {

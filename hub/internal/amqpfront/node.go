@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/url"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ var routes = []route{
 	{pattern: "*/consumergroups/*/partitions/*", client: receives, public: true, open: openEvents},
 	{pattern: "*", client: sends, need: core.ServiceConnect, open: refuseEvents},
 	{pattern: "*/partitions/*", client: sends, need: core.ServiceConnect, open: refuseEvents},
+	{pattern: "*/" + registrations + "/*", client: both, public: true, open: openRegistration},
 	{pattern: "messages/events", client: receives, need: core.ServiceConnect, open: redirect("/")},
 	{pattern: "messages/events/$management", client: both, need: core.ServiceConnect, open: redirect("/$management")},
 }
@@ -139,6 +141,14 @@ func amqpError(err error) *amqp.Error {
 		e = core.NewError(core.CodeServerError, "the request failed")
 	}
 	id := newTrackingID()
+	info := amqp.Map{
+		{Key: amqp.Symbol("com.microsoft:tracking-id"), Value: id},
+		{Key: amqp.Symbol("com.microsoft:error-code"), Value: int32(e.Code)},
+		{Key: amqp.Symbol("com.microsoft:is-filtered"), Value: true},
+	}
+	if e.RetryAfter > 0 {
+		info = append(info, amqp.Entry{Key: amqp.Symbol("retry-after"), Value: retryAfter(e.RetryAfter)})
+	}
 	text, err := json.Marshal(struct {
 		ErrorCode    int    `json:"errorCode"`
 		TrackingID   string `json:"trackingId"`
@@ -148,12 +158,11 @@ func amqpError(err error) *amqp.Error {
 	if err != nil {
 		text = []byte(e.Message) // a struct of texts always encodes
 	}
-	return &amqp.Error{Condition: condition(e), Description: string(text), Info: amqp.Map{
-		{Key: amqp.Symbol("com.microsoft:tracking-id"), Value: id},
-		{Key: amqp.Symbol("com.microsoft:error-code"), Value: int32(e.Code)},
-		{Key: amqp.Symbol("com.microsoft:is-filtered"), Value: true},
-	}}
+	return &amqp.Error{Condition: condition(e), Description: string(text), Info: info}
 }
+
+// retryAfter is a wait in the whole seconds that clients read.
+func retryAfter(d time.Duration) int32 { return int32(math.Ceil(d.Seconds())) }
 
 func condition(e *core.Error) amqp.Symbol {
 	switch e.Code {

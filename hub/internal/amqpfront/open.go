@@ -1,17 +1,12 @@
 package amqpfront
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
-
-// mechanisms are the SASL mechanisms offered. All but PLAIN prove nothing: the
-// proof comes with a token on $cbs, or is the certificate. (wire-service D1)
-var mechanisms = []amqp.Symbol{"MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL"}
 
 // start goes from the protocol header to Open.
 func (c *conn) start() error {
@@ -53,52 +48,6 @@ func (c *conn) readHeader() (string, error) {
 	header := string(c.in[c.r : c.r+amqp.HeaderLen])
 	c.r += amqp.HeaderLen
 	return header, nil
-}
-
-// sasl runs the SASL layer. (AMQP 5.3)
-func (c *conn) sasl() error {
-	c.mu.Lock()
-	c.out.buf = append(c.out.buf, amqp.HeaderSASL...)
-	c.frameLocked(amqp.FrameSASL, 0, &amqp.SASLMechanisms{Mechanisms: mechanisms})
-	c.flushLocked()
-	c.mu.Unlock()
-	frame, err := c.readFrame()
-	if err != nil {
-		return fmt.Errorf("waiting for sasl-init: %w", err)
-	}
-	t, _, body, err := amqp.DecodeFrame(frame)
-	if err != nil {
-		return err
-	}
-	if t != amqp.FrameSASL {
-		return errors.New("the client has left the SASL layer before its end")
-	}
-	var init amqp.SASLInit
-	if err := init.Decode(body); err != nil {
-		return fmt.Errorf("sasl-init: %w", err)
-	}
-	failure := c.mechanism(&init)
-	outcome := &amqp.SASLOutcome{Code: amqp.SASLOK}
-	if failure != nil {
-		outcome.Code = amqp.SASLAuth
-	}
-	c.mu.Lock()
-	c.frameLocked(amqp.FrameSASL, 0, outcome)
-	c.flushLocked()
-	c.mu.Unlock()
-	return failure
-}
-
-func (c *conn) mechanism(init *amqp.SASLInit) error {
-	switch {
-	case !slices.Contains(mechanisms, init.Mechanism):
-		return fmt.Errorf("the SASL mechanism %q is not offered", init.Mechanism)
-	case init.Mechanism == "PLAIN":
-		return c.plain(init.InitialResponse)
-	case init.Mechanism == "EXTERNAL" && len(c.certificates()) == 0:
-		return errors.New("SASL EXTERNAL without a client certificate")
-	}
-	return nil
 }
 
 // open answers Open. (AMQP 2.7.1)

@@ -60,8 +60,9 @@ func (l *link) serveAnswers() serve {
 }
 
 // serveRequests is what serves the sending link: answer is called with one request
-// after the other and gives the answer to it, without ids.
-func (l *link) serveRequests(answer func(ctx context.Context, request *amqp.Message) *amqp.Message) serve {
+// after the other and gives the answer to it, without ids, or the error that the
+// request is rejected with.
+func (l *link) serveRequests(answer func(ctx context.Context, request *amqp.Message) (*amqp.Message, error)) serve {
 	return func(ctx context.Context) error {
 		return l.receive(ctx, func(ctx context.Context, d *delivery) error {
 			m, err := d.Message()
@@ -69,7 +70,11 @@ func (l *link) serveRequests(answer func(ctx context.Context, request *amqp.Mess
 				d.reject(err)
 				return nil
 			}
-			reply := answer(ctx, m)
+			reply, err := answer(ctx, m)
+			if err != nil {
+				d.reject(err)
+				return nil
+			}
 			request := m.Properties
 			if request == nil {
 				request = &amqp.Properties{}
