@@ -147,6 +147,11 @@ func (h *Hub) CACertPEM() []byte { return h.server.CACertPEM() }
 // CACertFile is the file with that certificate.
 func (h *Hub) CACertFile() string { return h.server.CACertFile() }
 
+// IssueCertificate makes a certificate signed by that authority.
+func (h *Hub) IssueCertificate(r hub.CertificateRequest) (*hub.Certificate, error) {
+	return h.server.IssueCertificate(r)
+}
+
 // Addr is where the hub listens; nil for a protocol that it does not listen for.
 func (h *Hub) Addr(p hub.Protocol) net.Addr { return h.addrs[p] }
 

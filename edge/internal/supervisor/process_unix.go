@@ -1,0 +1,24 @@
+//go:build unix
+
+package supervisor
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// apart puts the program into a process group of its own: an interrupt at the
+// terminal is for this process, which ends the modules in order, and what a module
+// starts ends with it.
+func apart(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	endWithParent(cmd.SysProcAttr)
+}
+
+func ask(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGTERM) }
+
+func kill(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGKILL) }
+
+func signalGroup(cmd *exec.Cmd, s syscall.Signal) {
+	_ = syscall.Kill(-cmd.Process.Pid, s) // it may be empty already
+}
