@@ -5,11 +5,6 @@
 #include "azure_prov_client/iothub_security_factory.h"
 #include "azure_prov_client/prov_security_factory.h"
 
-MU_WEAK const char *SECURE_DEVICE_TYPEStrings(SECURE_DEVICE_TYPE value);
-MU_DEFINE_ENUM_STRINGS_WITHOUT_INVALID(SECURE_DEVICE_TYPE, SECURE_DEVICE_TYPE_VALUES);
-MU_WEAK const char *IOTHUB_SECURITY_TYPEStrings(IOTHUB_SECURITY_TYPE value);
-MU_DEFINE_ENUM_STRINGS_WITHOUT_INVALID(IOTHUB_SECURITY_TYPE, IOTHUB_SECURITY_TYPE_VALUES);
-
 int prov_dev_security_init(SECURE_DEVICE_TYPE type)
 {
     return capiSecurityInit((int)type);

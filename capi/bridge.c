@@ -123,7 +123,12 @@ const char *capi_environment(size_t i)
     return NULL;
 }
 #else
+#ifdef __APPLE__
+#include <crt_externs.h>
+#define environ (*_NSGetEnviron()) /* a library has no other way to it */
+#else
 extern char **environ;
+#endif
 
 bool capi_environment_is_apart(void)
 {

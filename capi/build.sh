@@ -21,6 +21,17 @@ ldflags='-s -w'
 
 mkdir -p "$out/include" "$out/lib/pkgconfig" "$out/lib/cmake/iothub_client"
 cp -R include/. "$out/include/"
+if [[ $(go env GOOS) == windows ]]; then
+	# A DLL has only what is listed: the functions of the headers, and names.
+	def=$(mktemp -d)
+	trap 'rm -rf "$def"' EXIT
+	{
+		echo EXPORTS
+		grep -rhE '^[A-Za-z_][A-Za-z0-9_ ]*[ *]+[A-Za-z][A-Za-z0-9_]*\([^;{]*\);$' include | grep -v '^typedef' | sed -E 's/^[^(]*[ *]([A-Za-z0-9_]+)\(.*/\1/'
+		sed -nE 's/^NAMES\(([A-Z_]+),.*/\1Strings/p' api_names.c
+	} >"$def/iothub_client.def"
+	ldflags+=" -extldflags=$def/iothub_client.def"
+fi
 go build -trimpath -buildmode=c-shared -ldflags "$ldflags" -o "$out/lib/$shared" .
 go build -trimpath -buildmode=c-archive -o "$out/lib/libiothub_client.a" .
 # What Go writes declares what the two languages call each other by; programs
