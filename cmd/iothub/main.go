@@ -74,7 +74,7 @@ func newRootCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newHubCommand(), newMonitorCommand(), newQuickstartCommand())
+	root.AddCommand(newHubCommand(), newEdgeCommand(), newMonitorCommand(), newQuickstartCommand())
 	root.AddCommand(newServiceCommands()...)
 	markUsage(root)
 	return root
