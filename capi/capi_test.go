@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,7 +143,8 @@ func inDialects(t *testing.T, name string, f func(t *testing.T, bin string)) {
 // world is a hub with a device and a module, on loopback.
 type world struct {
 	*hub.Server
-	env []string
+	env   []string
+	https net.Addr // nil for none
 }
 
 func newWorld(t *testing.T, o *hub.Options) *world {

@@ -22,7 +22,7 @@ import (
 func TestEnvironment(t *testing.T) {
 	inDialects(t, "environment", func(t *testing.T, bin string) {
 		w := newWorld(t, nil)
-		start(t, bin, append(w.env, edge(t, w)...)...).finish()
+		start(t, bin, append(w.env, startDaemon(t, w)...)...).finish()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		want := map[string]bool{"daemon ll": true, "daemon threaded": true, "development ll": true, "development threaded": true}
@@ -37,9 +37,9 @@ func TestEnvironment(t *testing.T) {
 	})
 }
 
-// edge starts a daemon for the module and returns what it puts into the module's
+// startDaemon starts a daemon for the module and returns what it puts into the module's
 // environment.
-func edge(t *testing.T, w *world) []string {
+func startDaemon(t *testing.T, w *world) []string {
 	t.Helper()
 	_, key, _ := strings.Cut(w.env[1], "SharedAccessKey=")
 	secret, err := base64.StdEncoding.DecodeString(key)

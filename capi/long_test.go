@@ -43,7 +43,7 @@ func TestValgrind(t *testing.T) {
 			p.run(exec.CommandContext(t.Context(), "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full",
 				"--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--undef-value-errors=no",
 				"--suppressions=testdata/valgrind.supp", bin),
-				slices.Concat(w.env, edge(t, w), secrets(w)))
+				slices.Concat(w.env, startDaemon(t, w), secrets(w)))
 			if name == "legacy" {
 				w.callLater(t, p)
 			}

@@ -58,6 +58,7 @@ func (w *world) listenHTTPS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.https = addr
 	port := addr.(*net.TCPAddr).Port
 	w.env = append(w.env, "DEVICE_STRING_WS="+withPort(w.env[0], port), "MODULE_STRING_WS="+withPort(w.env[1], port))
 }
