@@ -2,6 +2,8 @@ package edgehub_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -12,6 +14,13 @@ import (
 
 // TestMain fails when a test leaves a goroutine behind.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(envChild); text != "" {
+		if err := serveChild(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	testkit.Main(m, 20*time.Second, "edgehub.(", "managed.(", "hub.(*Server)")
 }
 

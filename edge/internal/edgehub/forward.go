@@ -25,7 +25,7 @@ const (
 	// eventOverhead is what an event on its way counts beside its body.
 	eventOverhead = 256
 	// saveEvery is how often the marks are written while there is progress.
-	saveEvery = 250 * time.Millisecond
+	saveEvery = 100 * time.Millisecond
 	// forwardRetry is the wait after an event could not be read or sent.
 	forwardRetry = time.Second
 )
