@@ -115,6 +115,8 @@ type Options struct {
 	Clock func() time.Time
 	// Logger takes the log; nil discards it. Secrets are never logged.
 	Logger *slog.Logger
+
+	stall, unpark time.Duration // as the constants say, unless a test knows better
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -129,6 +131,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Upstream.HTTPSPort == 0 {
 		o.Upstream.HTTPSPort = 443
+	}
+	if o.stall == 0 {
+		o.stall, o.unpark = stall, unparkEvery
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

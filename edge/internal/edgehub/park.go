@@ -93,12 +93,12 @@ func (l *lane) tend() {
 	now := time.Now()
 	l.mu.Lock()
 	var stuck iothub.Identity
-	if len(l.window) > 0 && now.Sub(l.moved) > stall {
+	if len(l.window) > 0 && now.Sub(l.moved) > h.opts.stall {
 		stuck = l.window[0].id
 	}
 	var try []iothub.Identity
 	for id, p := range l.parked {
-		if !p.catching && now.Sub(p.tried) > unparkEvery {
+		if !p.catching && now.Sub(p.tried) > h.opts.unpark {
 			p.tried, p.catching = now, true
 			try = append(try, id)
 		}
@@ -184,7 +184,7 @@ func (h *Hub) letIn(ctx context.Context, id iothub.Identity) bool {
 	if err != nil {
 		return false
 	}
-	timer := time.NewTimer(stall)
+	timer := time.NewTimer(h.opts.stall)
 	defer timer.Stop()
 	select {
 	case <-s.accepted:

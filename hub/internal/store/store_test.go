@@ -316,3 +316,49 @@ func TestJetStreamRefusesASecondWriter(t *testing.T) {
 	}
 	appendRecord(t, two, 0, []byte("b"))
 }
+
+// TestTrim: what is trimmed is gone and takes no room, and the newest record stays,
+// so that sequences go on.
+func TestTrim(t *testing.T) {
+	onStores(t, func(t *testing.T, s core.Storage) {
+		l := openLog(t, s, core.EventLogConfig{Partitions: 2})
+		size := func() int64 {
+			t.Helper()
+			n, err := l.Size(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if n := size(); n != 0 {
+			t.Errorf("an empty partition takes %d bytes", n)
+		}
+		record := bytes.Repeat([]byte("x"), 10_000)
+		for range 10 {
+			appendRecord(t, l, 0, record)
+		}
+		if n := size(); n < 100_000 || n > 110_000 {
+			t.Errorf("ten records of 10000 bytes take %d", n)
+		}
+		for _, step := range []struct{ before, first uint64 }{{0, 1}, {1, 1}, {5, 5}, {3, 5}, {11, 10}, {1 << 40, 10}} {
+			if err := l.Trim(t.Context(), 0, step.before); err != nil {
+				t.Fatal(err)
+			}
+			if got := bounds(t, l, 0); got != [2]uint64{step.first, 10} {
+				t.Errorf("trimmed before %d: %v", step.before, got)
+			}
+		}
+		if n := size(); n < 10_000 || n > 11_000 {
+			t.Errorf("the one record left takes %d bytes", n)
+		}
+		if seq, err := l.Append(t.Context(), 0, record); err != nil || seq != 11 {
+			t.Errorf("append: %d, %v", seq, err)
+		}
+		if err := l.Trim(t.Context(), 2, 1); err == nil {
+			t.Error("there is no such partition")
+		}
+		if _, err := l.Size(t.Context(), 2); err == nil {
+			t.Error("there is no such partition")
+		}
+	})
+}
