@@ -15,7 +15,9 @@ async function main() {
   await client.open();
   client.on('inputMessage', async (input, message) => {
     const answer = new Message(`${input} got ${message.getData()}`);
-    for (const { key, value } of message.properties.propertyList) answer.properties.add(key, value);
+    for (const { key, value } of message.properties.propertyList) {
+      if (!key.startsWith('$.')) answer.properties.add(key, value); // the others are the hub's
+    }
     await client.sendOutputEvent('up', answer);
     await client.complete(message);
   });
@@ -29,8 +31,8 @@ async function main() {
   client.onMethod('call', async (request, response) => {
     const { module, methodName, payload } = request.payload;
     try {
-      const { result } = await client.invokeMethod(process.env.IOTEDGE_DEVICEID, module, { methodName, payload, responseTimeoutInSeconds: 10, connectTimeoutInSeconds: 10 });
-      response.send(200, result ?? null, () => {});
+      const result = await client.invokeMethod(process.env.IOTEDGE_DEVICEID, module, { methodName, payload, responseTimeoutInSeconds: 10, connectTimeoutInSeconds: 10 });
+      response.send(200, result, () => {});
     } catch (error) {
       response.send(500, String(error), () => {});
     }

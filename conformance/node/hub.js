@@ -24,7 +24,8 @@ class Hub {
       let text = '';
       child.stdout.on('data', (chunk) => {
         text += chunk;
-        if (text.includes('\n')) resolve(text);
+        const end = text.indexOf('\n', text.indexOf('{')); // modules of iothub edge print too
+        if (text.includes('{') && end > 0) resolve(text.slice(text.indexOf('{'), end));
       });
       child.once('error', reject);
       this.ended.then((code) => reject(new Error(`the hub ended with ${code}; its log is ${this.log}`)));

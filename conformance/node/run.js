@@ -12,6 +12,7 @@ const path = require('node:path');
 const { parseArgs } = require('node:util');
 
 const { Hub, Service, port } = require('./hub.js');
+const edge = require('./edge.js');
 const features = require('./features.js');
 const { versions } = require('./sdk.js');
 
@@ -57,19 +58,25 @@ async function main() {
     binary: options.hub, args: ['hub', '--json', '--routing', routing, '--consumer-group', 'second'], address: own ? '127.88.83.4' : '127.0.0.1',
     data: path.join(work, 'backend'), log: path.join(work, 'backend.log'),
   });
+  const runtime = new Hub({
+    binary: options.hub, args: edge.args, address: own ? '127.88.83.5' : '127.0.0.1',
+    data: path.join(work, 'edge'), log: path.join(work, 'edge.log'),
+  });
   let results;
   try {
     for (const hub of Object.values(hubs)) await hub.start();
     if (own) await backend.start();
+    if (own) await runtime.start();
     console.log(`Node ${process.version}, ${Object.entries(versions).map((v) => v.join(' ')).join(', ')}`);
     const backends = own ? runBackends(backend) : [];
     results = await runAll(hubs, work);
     results.push(...await backends);
+    if (own) results.push(...await edge.run(runtime, options));
   } catch (error) {
     for (const { log } of Object.values(hubs)) if (fs.existsSync(log)) console.error(fs.readFileSync(log, 'utf8').slice(-4000));
     throw error;
   } finally {
-    await Promise.all([...Object.values(hubs), ...(backend.child ? [backend] : [])].map((hub) => hub.stop()));
+    await Promise.all([...Object.values(hubs), ...[backend, runtime].filter((hub) => hub.child)].map((hub) => hub.stop()));
     if (options.verbose) console.log(`the hubs' logs are in ${work}`);
     else fs.rmSync(work, { recursive: true });
   }

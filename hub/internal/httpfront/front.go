@@ -147,7 +147,8 @@ func (q *request) serve() error {
 		return q.notFound(allowed)
 	}
 	hub := q.front.hub
-	done, err := q.authorizeModule(found)
+	module, err := q.authorizeModule(found)
+	done := module
 	if !done {
 		done, err = q.authorizeEdgeDevice(found)
 	}
@@ -161,7 +162,8 @@ func (q *request) serve() error {
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(q.path[0], "iothub") && q.query.Get("api-version") == "" {
+	// The Node SDK leaves the version out when a module calls a method.
+	if !module && !strings.EqualFold(q.path[0], "iothub") && q.query.Get("api-version") == "" {
 		return core.NewError(core.CodeInvalidProtocolVersion, "the query parameter api-version is missing, for example ?api-version=2021-04-12")
 	}
 	if err := q.admitted(found); err != nil {
