@@ -12,3 +12,5 @@ func ask(cmd *exec.Cmd) { kill(cmd) }
 func kill(cmd *exec.Cmd) {
 	_ = cmd.Process.Kill() // it may have ended
 }
+
+func left(*exec.Cmd) bool { return false }

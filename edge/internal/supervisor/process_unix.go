@@ -19,6 +19,9 @@ func ask(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGTERM) }
 
 func kill(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGKILL) }
 
+// left reports whether something of the program is left.
+func left(cmd *exec.Cmd) bool { return syscall.Kill(-cmd.Process.Pid, 0) == nil }
+
 func signalGroup(cmd *exec.Cmd, s syscall.Signal) {
 	_ = syscall.Kill(-cmd.Process.Pid, s) // it may be empty already
 }

@@ -5,9 +5,10 @@ package supervisor
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -193,11 +194,10 @@ func (p *Program) runOnce() outcome {
 	default:
 	}
 	cmd := exec.Command(p.cfg.Command[0], p.cfg.Command[1:]...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = p.cfg.Env, p.cfg.Dir, drain
-	out, errs := p.cfg.Log.stream(false), p.cfg.Log.stream(true)
-	cmd.Stdout, cmd.Stderr = out, errs
+	cmd.Env, cmd.Dir = p.cfg.Env, p.cfg.Dir
 	apart(cmd)
-	if err := cmd.Start(); err != nil {
+	printed, err := p.start(cmd)
+	if err != nil {
 		p.cfg.Logger.Error("the module cannot be started", "module", p.cfg.Name, "error", err)
 		p.change(func(s *Status) { s.State, s.Problem, s.ExitCode, s.Exited = Failed, err.Error(), -1, time.Now() })
 		return ended
@@ -206,7 +206,6 @@ func (p *Program) runOnce() outcome {
 	p.change(func(s *Status) { s.State, s.Problem, s.PID, s.Started = Running, "", cmd.Process.Pid, time.Now() })
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	var err error
 	why := ended
 	select {
 	case err = <-exited:
@@ -218,34 +217,88 @@ func (p *Program) runOnce() outcome {
 		err = p.end(cmd, exited)
 	}
 	kill(cmd) // what it has left behind
-	out.flush()
-	errs.flush()
+	printed()
 	p.exited(cmd.ProcessState.ExitCode(), err, why)
 	return why
 }
 
+// start starts the program. It returns what takes the rest of its output.
+func (p *Program) start(cmd *exec.Cmd) (printed func(), err error) {
+	var pipes []*os.File
+	defer func() {
+		if err != nil {
+			for _, f := range pipes {
+				_ = f.Close() // the first error counts
+			}
+		}
+	}()
+	for range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		pipes = append(pipes, r, w)
+	}
+	// Files and not writers, or Wait would wait for all that the program has started.
+	cmd.Stdout, cmd.Stderr = pipes[1], pipes[3]
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	for i, r := range []*os.File{pipes[0], pipes[2]} {
+		_ = pipes[2*i+1].Close() // the program's
+		wg.Go(func() {
+			s := p.cfg.Log.stream(i == 1)
+			_, _ = io.Copy(s, r) // until nobody has the other end, or this one is closed
+			s.flush()
+		})
+	}
+	return func() {
+		late := time.AfterFunc(drain, func() {
+			_ = pipes[0].Close()
+			_ = pipes[2].Close()
+		})
+		wg.Wait()
+		if late.Stop() {
+			_ = pipes[0].Close()
+			_ = pipes[2].Close()
+		}
+	}, nil
+}
+
 func (p *Program) exited(code int, err error, why outcome) {
 	state, problem := Stopped, ""
-	if err != nil && !errors.Is(err, exec.ErrWaitDelay) && why == ended {
+	if err != nil && why == ended {
 		state, problem = Failed, err.Error()
 	}
 	p.cfg.Logger.Info("the module has ended", "module", p.cfg.Name, "code", code)
 	p.change(func(s *Status) { s.State, s.Problem, s.PID, s.ExitCode, s.Exited = state, problem, 0, code, time.Now() })
 }
 
-// end asks the program to end, and makes it when the grace has passed.
+// end asks the program, and what it has started, to end, and makes them when the grace
+// has passed. A shell ends before what it runs.
 func (p *Program) end(cmd *exec.Cmd, exited <-chan error) error {
 	ask(cmd)
 	timer := time.NewTimer(p.cfg.Grace)
 	defer timer.Stop()
-	select {
-	case err := <-exited:
-		return err
-	case <-timer.C:
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for over := false; !over || left(cmd); {
+		select {
+		case err = <-exited:
+			over = true
+		case <-tick.C:
+		case <-timer.C:
+			p.cfg.Logger.Warn("the module does not end and is killed", "module", p.cfg.Name, "grace", p.cfg.Grace)
+			kill(cmd)
+			if !over {
+				err = <-exited
+			}
+			return err
+		}
 	}
-	p.cfg.Logger.Warn("the module does not end and is killed", "module", p.cfg.Name, "grace", p.cfg.Grace)
-	kill(cmd)
-	return <-exited
+	return err
 }
 
 func (p *Program) change(f func(*Status)) {

@@ -145,6 +145,16 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// What a shell runs has the grace too, though the shell ends at once.
+func TestEndBelowShell(t *testing.T) {
+	r := start(t, "sh -c 'exec 2>/dev/null; trap \"sleep 0.2; echo bye; exit\" TERM; echo up; while :; do sleep 0.01; done'; exit 3", nil)
+	r.line(t)
+	r.end(t)
+	if got := r.line(t); got != "bye" {
+		t.Errorf("printed %q", got)
+	}
+}
+
 // A program that does not want to end is killed when the grace has passed, and what
 // it has started goes with it.
 func TestKill(t *testing.T) {
