@@ -27,7 +27,26 @@ type deviceFlags struct {
 	disabled    bool
 	reason      string
 	edge        bool
+	parent      string
 	etag        string
+}
+
+// below puts a device into the scope of an IoT Edge device: an IoT Edge device has a
+// scope of its own, others that of their parent.
+func below(ctx context.Context, c *service.Client, d *service.Device, parent string) error {
+	p, err := c.GetDevice(ctx, parent)
+	if err != nil {
+		return fmt.Errorf("--parent: %w", err)
+	}
+	if !p.Capabilities.IoTEdge {
+		return fmt.Errorf("--parent %s is no IoT Edge device", parent)
+	}
+	if d.Capabilities.IoTEdge {
+		d.ParentScopes = []string{p.Scope}
+	} else {
+		d.Scope = p.Scope
+	}
+	return nil
 }
 
 func (f *deviceFlags) addAuth(cmd *cobra.Command) {
@@ -56,6 +75,7 @@ func newDeviceCreate() *cobra.Command {
 	cmd.Flags().BoolVar(&f.disabled, "disabled", false, "it may not connect")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why it has its status")
 	cmd.Flags().BoolVar(&f.edge, "edge", false, "it is an IoT Edge device")
+	cmd.Flags().StringVar(&f.parent, "parent", "", "IoT Edge `device` through which it connects")
 	return serviceCommand(cmd, nil, func(ctx context.Context, c *service.Client, args []string) (*result, error) {
 		a, err := f.authentication(cmd)
 		if err != nil {
@@ -64,6 +84,11 @@ func newDeviceCreate() *cobra.Command {
 		d := &service.Device{DeviceID: args[0], StatusReason: f.reason, Authentication: a, Capabilities: service.Capabilities{IoTEdge: f.edge}}
 		if f.disabled {
 			d.Status = service.Disabled
+		}
+		if f.parent != "" {
+			if err := below(ctx, c, d, f.parent); err != nil {
+				return nil, err
+			}
 		}
 		if d, err = c.CreateDevice(ctx, d); err != nil {
 			return nil, err

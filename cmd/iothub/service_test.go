@@ -116,6 +116,32 @@ func TestDeviceVerbs(t *testing.T) {
 	}
 }
 
+func TestDeviceBelowEdge(t *testing.T) {
+	v, _ := beginVerbs(t)
+	scope := func(args ...string) (d struct {
+		DeviceScope  string
+		ParentScopes []string
+	}) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(v.ok(append([]string{"device", "create", "-o", "json"}, args...)...)), &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	top := scope("top", "--edge").DeviceScope
+	if top == "" {
+		t.Fatal("an IoT Edge device has no scope")
+	}
+	if leaf := scope("leaf", "--parent", "top"); leaf.DeviceScope != top {
+		t.Errorf("%+v, want %s", leaf, top)
+	}
+	if low := scope("low", "--edge", "--parent", "top"); low.DeviceScope == top || len(low.ParentScopes) != 1 || low.ParentScopes[0] != top {
+		t.Errorf("%+v, want below %s", low, top)
+	}
+	v.fails(exitFailure, "no IoT Edge device", "device", "create", "x", "--parent", "leaf")
+	v.fails(exitFailure, "--parent", "device", "create", "x", "--parent", "nobody")
+}
+
 func TestModuleVerbs(t *testing.T) {
 	v, _ := beginVerbs(t)
 	if cs := v.field(v.ok("module", "create", "dev1/m1"), "connection string"); !strings.Contains(cs, ";ModuleId=m1;") {
