@@ -50,7 +50,24 @@ func program(what string) int {
 			}
 			return &iothub.MethodResponse{Status: 200}
 		})
+		c.HandleMethod("call", func(r *iothub.MethodRequest) *iothub.MethodResponse {
+			resp, err := c.InvokeMethod(ctx, c.Identity().DeviceID, "relay", "double", []byte("21"), &module.InvokeOptions{Port: number(r.Payload)})
+			if err != nil {
+				return &iothub.MethodResponse{Status: 500, Payload: strconv.AppendQuote(nil, err.Error())}
+			}
+			return resp
+		})
+		c.HandleMethod("upload", func(r *iothub.MethodRequest) *iothub.MethodResponse {
+			err := c.UploadFile(ctx, "log.txt", strings.NewReader("text"), &module.UploadOptions{Port: number(r.Payload)})
+			if err != nil {
+				return &iothub.MethodResponse{Status: 500, Payload: strconv.AppendQuote(nil, err.Error())}
+			}
+			return &iothub.MethodResponse{Status: 200}
+		})
 	case "relay": // what comes in goes upstream
+		c.HandleMethod("double", func(r *iothub.MethodRequest) *iothub.MethodResponse {
+			return &iothub.MethodResponse{Status: 200, Payload: strconv.AppendInt(nil, int64(2*number(r.Payload)), 10)}
+		})
 		c.HandleInput("in", func(m *iothub.ReceivedMessage) iothub.Disposition {
 			if err := c.SendEventAsync(&iothub.Message{Payload: append([]byte("relayed "), m.Payload...)}, nil); err != nil {
 				return iothub.DispositionAbandoned
@@ -69,6 +86,11 @@ func program(what string) int {
 	_ = c.Close(end)
 	fmt.Println("bye")
 	return 0
+}
+
+func number(payload []byte) int {
+	n, _ := strconv.Atoi(string(payload)) // 0 is wrong enough for a test
+	return n
 }
 
 func quick() *iothub.RetryPolicy {
@@ -226,6 +248,16 @@ func TestModules(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	w.event(`relayed "x"`, "gw/relay")
+	// Over HTTPS too: to the edge hub for methods, to the hub upstream for files.
+	if status, answer := w.call("send", "call", strconv.Itoa(rt.Addr(hub.HTTPS).(*net.TCPAddr).Port)); status != 200 || answer != "42" {
+		t.Errorf("a method of another module: %d %s", status, answer)
+	}
+	if status, answer := w.call("send", "upload", strconv.Itoa(w.options.HTTPSPort)); status != 200 {
+		t.Errorf("upload: %d %s", status, answer)
+	}
+	if n, err := w.up.FileNotification(bound(t)); err != nil || n.BlobName != "gw/send/log.txt" {
+		t.Errorf("%+v, %v", n, err)
+	}
 	until(t, "both have said who they are", func() bool {
 		out := w.output.String()
 		return strings.Contains(out, "send | module gw/send hi\n") && strings.Contains(out, "relay | module gw/relay hi\n")

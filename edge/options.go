@@ -192,7 +192,7 @@ func (o *Options) upstreamTLS() (*tls.Config, error) {
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(o.Authorities) {
-		return nil, &iothub.Error{Op: "edge", Kind: iothub.KindInvalidArgument, Err: errors.New("Authorities holds no certificate in PEM")}
+		return nil, &iothub.Error{Op: "edge", Kind: iothub.KindInvalidArgument, Err: errors.New("no certificate in PEM is in Authorities")}
 	}
 	return &tls.Config{RootCAs: roots}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -141,10 +142,15 @@ func (f *edgeFlags) options(cmd *cobra.Command) (*edge.Options, error) {
 	return o, nil
 }
 
-// shell is how a command line is run.
+// shell is how a command line is run. Where it is one program, that takes the place of
+// the shell, so that signals and the exit code are its own.
 func shell(command string) []string {
 	if runtime.GOOS == "windows" {
 		return []string{"cmd", "/C", command}
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(command), " ")
+	if _, err := exec.LookPath(first); err == nil && !strings.ContainsAny(command, ";&|<>()`\n") {
+		command = "exec " + command
 	}
 	return []string{"sh", "-c", command}
 }

@@ -107,3 +107,17 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 }
+
+func TestShell(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("cmd has no exec")
+	}
+	for command, want := range map[string]string{
+		"sleep 1": "exec sleep 1", `sh -c "x"`: `exec sh -c "x"`, "cd / && sleep 1": "cd / && sleep 1", "sleep 1; sleep 2": "sleep 1; sleep 2",
+		"A=1 sleep 1": "A=1 sleep 1", "no-such-program x": "no-such-program x", "sleep $(cat x)": "sleep $(cat x)",
+	} {
+		if got := shell(command); got[2] != want {
+			t.Errorf("%q: %q, want %q", command, got[2], want)
+		}
+	}
+}
