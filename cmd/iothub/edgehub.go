@@ -33,6 +33,7 @@ type edgeReport struct {
 	// The rest is of --with-hub.
 	ServiceConnectionString string `json:"serviceConnectionString,omitempty"`
 	UpstreamCAFile          string `json:"upstreamCaFile,omitempty"`
+	UpstreamPage            string `json:"upstreamPage,omitempty"`
 }
 
 func (r *edgeReport) json() []byte {
@@ -52,10 +53,11 @@ func (r *edgeReport) text() []byte {
 		line("  %-7s %s", l.Protocol, l.Address)
 	}
 	line("  %-7s %s", "Data", r.DataDir)
-	line("  %-7s %s", "Modules", strings.Join(r.Modules, ", "))
-	if len(r.Modules) == 0 {
-		line("          none; start with --module NAME=COMMAND")
+	modules := strings.Join(r.Modules, ", ")
+	if modules == "" {
+		modules = "none; start with --module NAME=COMMAND"
 	}
+	line("  %-7s %s", "Modules", modules)
 	for _, note := range r.Notes {
 		line("")
 		line("Note: %s", note)
@@ -67,6 +69,7 @@ func (r *edgeReport) text() []byte {
 		line("")
 		line("See what arrives there:")
 		line("  iothub monitor --ca %s --connection-string '…'", r.UpstreamCAFile)
+		line("  or in a browser: %s", r.UpstreamPage)
 	}
 	line("")
 	line("Leaf devices have ;GatewayHostName=%s in their connection strings and trust", r.GatewayHostName)
@@ -103,6 +106,7 @@ func (f *edgeFlags) startHub(ctx context.Context, o *edge.Options, r *edgeReport
 		at[p] = addr.(*net.TCPAddr)
 	}
 	r.ServiceConnectionString, r.UpstreamCAFile = s.ServiceConnectionString(), s.CACertFile()
+	r.UpstreamPage = pageURL(s.HostNames()[0], at[hub.HTTPS])
 	c, err := service.NewClientFromConnectionString(r.ServiceConnectionString, &service.ClientOptions{TLS: &tls.Config{RootCAs: s.CertPool()}})
 	if err != nil {
 		return nil, err

@@ -131,7 +131,7 @@ func (c *config) apply() error {
 	ttl := h.opts.TTL
 	if s := d.StoreAndForward; s != nil {
 		if s.TimeToLiveSecs < 0 || s.TimeToLiveSecs > 1<<31 {
-			return fmt.Errorf("storeAndForwardConfiguration.timeToLiveSecs is %d, allowed are 0 to %d", s.TimeToLiveSecs, 1<<31)
+			return fmt.Errorf("storeAndForwardConfiguration.timeToLiveSecs is %d, allowed are 0 to %d", s.TimeToLiveSecs, int64(1)<<31)
 		}
 		ttl = time.Duration(s.TimeToLiveSecs) * time.Second
 	}
