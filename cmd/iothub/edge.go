@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -107,13 +106,13 @@ credential.`,
 // options checks the flags and makes the options of the runtime, but for the hub
 // upstream.
 func (f *edgeFlags) options(cmd *cobra.Command) (*edge.Options, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return nil, usage(cmd, fmt.Errorf("--log-level %q is none of debug, info, warn, error", f.logLevel))
+	log, err := newLogger(cmd, f.logLevel)
+	if err != nil {
+		return nil, err
 	}
-	ip := net.ParseIP(f.listen)
-	if ip == nil {
-		return nil, usage(cmd, fmt.Errorf("--listen %q is not an IP address", f.listen))
+	ip, err := parseListen(cmd, f.listen)
+	if err != nil {
+		return nil, err
 	}
 	for flag, port := range map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--upstream-https-port": f.upstreamHTTPS} {
 		if port < 0 || port > 65535 {
@@ -126,8 +125,7 @@ func (f *edgeFlags) options(cmd *cobra.Command) (*edge.Options, error) {
 	}
 	o := &edge.Options{
 		DataDir: f.data, HostName: f.hostname, Routes: f.routes, StoreLimit: limit, DropOldest: f.dropOldest, TimeToLive: f.ttl,
-		WorkloadHTTP: f.workloadHTTP, GracePeriod: f.grace, Output: cmd.OutOrStdout(),
-		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+		WorkloadHTTP: f.workloadHTTP, GracePeriod: f.grace, Output: cmd.OutOrStdout(), Logger: log,
 	}
 	if o.HostName == "" && !ip.IsUnspecified() {
 		o.HostName = ip.String()
@@ -234,8 +232,7 @@ func (f *edgeFlags) addresses(o *edge.Options, r *edgeReport) error {
 	o.HTTPS = net.JoinHostPort(f.listen, strconv.Itoa(f.httpsPort))
 	err := free(o.HTTPS)
 	if err != nil && !f.httpsPortSet {
-		r.Notes = append(r.Notes, fmt.Sprintf("Port %d could not be bound (%s); HTTPS is on %d instead. "+
-			"Clients that know only 443 need it: %s.", f.httpsPort, cause(err), f.fallbackPort, allow443))
+		r.Notes = append(r.Notes, insteadNote(f.httpsPort, f.fallbackPort, err))
 		f.httpsPort = f.fallbackPort
 		o.HTTPS = net.JoinHostPort(f.listen, strconv.Itoa(f.httpsPort))
 		err = free(o.HTTPS)

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,13 +102,13 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 
 // options checks the flags and makes the options of the server.
 func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return nil, usage(cmd, fmt.Errorf("--log-level %q is none of debug, info, warn, error", f.logLevel))
+	log, err := newLogger(cmd, f.logLevel)
+	if err != nil {
+		return nil, err
 	}
-	ip := net.ParseIP(f.listen)
-	if ip == nil {
-		return nil, usage(cmd, fmt.Errorf("--listen %q is not an IP address", f.listen))
+	ip, err := parseListen(cmd, f.listen)
+	if err != nil {
+		return nil, err
 	}
 	if f.tier != "" && !slices.ContainsFunc(hub.Tiers(), func(t string) bool { return strings.EqualFold(t, f.tier) }) {
 		return nil, usage(cmd, fmt.Errorf("--tier %q is none of %s", f.tier, strings.Join(hub.Tiers(), ", ")))
@@ -159,7 +156,7 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
 		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing, ConsumerGroups: f.groups,
-		Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+		Logger: log,
 	}, nil
 }
 
@@ -223,8 +220,7 @@ func (f *hubFlags) listenAll(srv *hub.Server, r *hubReport) error {
 	r.addListener(hub.MQTT, addr)
 	addr, err = srv.Listen(hub.HTTPS, f.address(f.httpsPort))
 	if err != nil && !f.httpsPortSet {
-		r.Notes = append(r.Notes, fmt.Sprintf("Port %d could not be bound (%s); HTTPS is on %d instead. "+
-			"Clients that know only 443 need it: %s.", f.httpsPort, cause(err), f.fallbackPort, allow443))
+		r.Notes = append(r.Notes, insteadNote(f.httpsPort, f.fallbackPort, err))
 		f.httpsPort = f.fallbackPort
 		addr, err = srv.Listen(hub.HTTPS, f.address(f.httpsPort))
 	}
@@ -254,32 +250,7 @@ func (f *hubFlags) listenAMQP(srv *hub.Server, r *hubReport) error {
 	return nil
 }
 
-const allow443 = "run as root, allow it with sysctl net.ipv4.ip_unprivileged_port_start=443, or setcap cap_net_bind_service=+ep on this program"
-
 func (f *hubFlags) address(port int) string { return net.JoinHostPort(f.listen, strconv.Itoa(port)) }
-
-// portError says what to do about a port that cannot be bound.
-func portError(err error, port int, flag string) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %d is in use by another program: end that, or choose another port with %s", port, flag)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("port %d may not be bound by this user: choose another port with %s, or %s", port, flag, allow443)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: --listen has to be an address of this machine", err)
-	}
-	return fmt.Errorf("%w; choose another port with %s", err, flag)
-}
-
-func cause(err error) string {
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return "permission denied"
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "it is in use"
-	}
-	return err.Error()
-}
 
 // createAll creates what the flags name and collects the connection strings.
 func (f *hubFlags) createAll(ctx context.Context, srv *hub.Server, r *hubReport) error {
