@@ -136,6 +136,12 @@ func (s *Server) Identities() []Identity {
 	return list
 }
 
+// ConnectedModel is the Plug and Play model that a connected identity has announced;
+// "" when it has none, or is not connected.
+func (s *Server) ConnectedModel(deviceID, moduleID string) string {
+	return s.hub.ConnectedModel(deviceID, moduleID)
+}
+
 // HasIdentity reports whether there is a device, or a module when moduleID is not
 // empty.
 func (s *Server) HasIdentity(deviceID, moduleID string) bool {
@@ -189,7 +195,8 @@ func (s *Server) SetRoutes(routes []Route) error {
 }
 
 // TrimEvents lets go of the events of a partition up to the one of that offset.
-// They go in pieces as they were stored, and the newest stays.
+// They go in pieces as they were stored. The newest stays, but does not count for
+// Gateway.StoreLimit once it is let go of.
 func (s *Server) TrimEvents(ctx context.Context, partition int, offset string) error {
 	if s.isClosed() {
 		return ErrServerClosed

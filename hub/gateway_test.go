@@ -182,6 +182,9 @@ func TestGatewayEvents(t *testing.T) {
 	if n := g.EventsKept(); n < 40_000 || n > 60_000 {
 		t.Errorf("four events take %d bytes", n)
 	}
+	if err := g.TrimEvents(t.Context(), 0, all[9].Offset); err != nil || g.EventsKept() != 0 {
+		t.Errorf("when all are let go of %d bytes count: %v", g.EventsKept(), err)
+	}
 	wantCode(t, g.TrimEvents(t.Context(), 0, "x"), 400004)
 	wantCode(t, g.TrimEvents(t.Context(), 1, "0"), 503003)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,7 +21,7 @@ const (
 	// way upstream.
 	window      = 4096
 	windowBytes = 8 << 20
-	// eventOverhead is what an event on its way counts beside its body.
+	// eventOverhead is what an event on its way counts beside its bytes.
 	eventOverhead = 256
 	// saveEvery is how often the marks are written while there is progress.
 	saveEvery = 100 * time.Millisecond
@@ -102,6 +101,11 @@ func (f *forwarder) open(h *Hub) error {
 }
 
 func (f *forwarder) start() {
+	written := make(marks)
+	for _, l := range f.lanes {
+		l.noteMarks(written)
+	}
+	f.trim(f.lanes[:], written) // what a crash has left
 	for _, l := range f.lanes {
 		f.hub.gate.Go(l.run)
 	}
@@ -269,7 +273,7 @@ func (h *Hub) inScope(id iothub.Identity) (bool, error) {
 // whether it is to be sent: not when it is on its way already, which is so when the
 // reader has begun again, nor when its sender is parked.
 func (l *lane) enter(ctx context.Context, e *hub.Event, id iothub.Identity) (ev *event, send bool, err error) {
-	size := len(e.Body) + eventOverhead
+	size := sizeOf(e)
 	for {
 		l.mu.Lock()
 		if ev = l.pending[e.Offset]; ev != nil {
@@ -299,6 +303,17 @@ func (l *lane) enter(ctx context.Context, e *hub.Event, id iothub.Identity) (ev 
 			return nil, false, ctx.Err()
 		}
 	}
+}
+
+// sizeOf is what an event counts while it is on its way.
+func sizeOf(e *hub.Event) int {
+	n := len(e.Body) + eventOverhead
+	for _, properties := range []map[string]string{e.Properties, e.SystemProperties} {
+		for name, value := range properties {
+			n += len(name) + len(value)
+		}
+	}
+	return n
 }
 
 // count counts what has become of an event, and reports whether it is done with.
@@ -388,15 +403,25 @@ func (f *forwarder) saveNow(trim bool) {
 	}
 	if err != nil {
 		f.hub.log.Error("what was passed on could not be noted: it comes again after a crash", "error", err)
+		for _, l := range moved {
+			l.saved = "" // the next round tries again
+		}
 		return
 	}
-	for _, l := range moved {
-		oldest := l.noted(all)
-		if !trim || oldest == "" {
+	if trim {
+		f.trim(moved, all)
+	}
+}
+
+// trim removes what is before the marks that were written.
+func (f *forwarder) trim(lanes []*lane, written marks) {
+	for _, l := range lanes {
+		oldest := l.noted(written)
+		if oldest == "" {
 			continue
 		}
 		if err := f.hub.server.TrimEvents(context.Background(), l.partition, oldest); err != nil && !errors.Is(err, hub.ErrServerClosed) {
-			f.hub.log.Error("events that were passed on could not be removed", "error", fmt.Errorf("partition %d: %w", l.partition, err))
+			f.hub.log.Error("events that were passed on could not be removed", "partition", l.partition, "error", err)
 		}
 	}
 }

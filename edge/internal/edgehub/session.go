@@ -94,8 +94,8 @@ func (h *Hub) newSession(id iothub.Identity) (*session, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(h.ctx)
 	s.twin.init()
-	model := ""
-	if t, err := h.server.Twin(s.ctx, id.DeviceID, id.ModuleID); err == nil {
+	model := h.server.ConnectedModel(id.DeviceID, id.ModuleID)
+	if t, err := h.server.Twin(s.ctx, id.DeviceID, id.ModuleID); err == nil && model == "" {
 		model = t.ModelID
 	}
 	o := h.clientOptions(model)

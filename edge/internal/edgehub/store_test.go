@@ -89,6 +89,35 @@ func TestFullStoreRefuses(t *testing.T) {
 	}
 }
 
+// What was passed on does not count for the limit, also after a restart, although the
+// storage keeps its newest record.
+func TestStoreIsEmptied(t *testing.T) {
+	w := newWorld(t)
+	small := func(o *edgehub.Options) { o.StoreLimit = 1 << 20 }
+	w.start(small)
+	leaf := w.known("leaf")
+	sent := 0
+	for range 2 {
+		for range 40 { // together more than the limit
+			sendBig(t, leaf, sent, nil)
+			sent++
+		}
+		until(t, "all are confirmed", func() bool { return leaf.Stats().Queued+leaf.Stats().InFlight == 0 })
+		until(t, "the store is empty", func() bool { return w.edge.Stats().Waiting == 0 })
+		w.restart(small)
+		leaf = w.device("leaf")
+		if n := w.edge.Stats().Waiting; n != 0 {
+			t.Errorf("%d bytes wait after a restart", n)
+		}
+	}
+	got := w.numbers("leaf", sent)
+	for i, s := range got {
+		if s != fmt.Sprint(i) {
+			t.Fatalf("got %v", got)
+		}
+	}
+}
+
 // With the other policy everything is acknowledged, and the oldest go.
 func TestFullStoreDropsOldest(t *testing.T) {
 	w := newWorld(t)

@@ -60,7 +60,7 @@ func (h *Hub) openEventHub(ctx context.Context, storage Storage, cfg EventHubCon
 		if err := p.recover(ctx); err != nil {
 			return nil, fmt.Errorf("core: read the end of partition %d of %s: %w", i, cfg.Name, err)
 		}
-		if err := p.measure(ctx); err != nil {
+		if _, err := p.measure(ctx); err != nil {
 			return nil, err
 		}
 		e.partitions[i] = p

@@ -37,6 +37,17 @@ type Gateway struct {
 // IsGateway reports whether the hub stands before another one.
 func (h *Hub) IsGateway() bool { return h.cfg.Gateway != nil }
 
+// ConnectedModel is the model that the live connection of an identity has announced;
+// "" when it has none, or there is no connection.
+func (h *Hub) ConnectedModel(deviceID, moduleID string) string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if a := h.live[identityKey{deviceID, moduleID}]; a != nil {
+		return a.origin.model
+	}
+	return ""
+}
+
 // HasIdentity reports whether there is such a device or module.
 func (h *Hub) HasIdentity(deviceID, moduleID string) bool {
 	_, err := h.generationFor(identityKey{deviceID, moduleID})
@@ -94,8 +105,9 @@ func (h *EventHub) Kept() int64 {
 }
 
 // Trim lets go of the events of a partition up to the one of that offset, which
-// somebody else has now. They go by records, and the newest record stays. Errors
-// are *Error.
+// somebody else has now. They go by records, and the newest record stays; when
+// nobody needs it, it does not count for the limit, or it could fill the store for
+// ever. Errors are *Error.
 func (h *EventHub) Trim(ctx context.Context, partition int, offset string) error {
 	if err := h.checkPartition(partition); err != nil {
 		return err
@@ -104,20 +116,35 @@ func (h *EventHub) Trim(ctx context.Context, partition int, offset string) error
 	if err != nil {
 		return NewError(CodeArgumentInvalid, "offset %q is not a number as events carry it", offset)
 	}
+	p := h.partitions[partition]
 	if err := h.events.Trim(ctx, partition, n>>offsetIndexBits); err != nil {
 		return storageError("trim events", err)
 	}
-	return h.partitions[partition].measure(ctx)
+	size, err := p.measure(ctx)
+	if err != nil {
+		return err
+	}
+	_, last, err := h.events.Bounds(ctx, partition)
+	if err != nil || n>>offsetIndexBits != last {
+		return err
+	}
+	r, _, err := h.recordAt(ctx, partition, last)
+	if err != nil || r == nil || int(n&(1<<offsetIndexBits-1)) != r.count-1 {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept.Add(-size) // it is all that there was when it was measured
+	return nil
 }
 
 // measure asks the storage how much it keeps of the partition.
-func (p *partition) measure(ctx context.Context) error {
-	size, err := p.events.Size(ctx, p.index)
-	if err != nil {
-		return storageError("measure events", err)
+func (p *partition) measure(ctx context.Context) (size int64, err error) {
+	if size, err = p.events.Size(ctx, p.index); err != nil {
+		return 0, storageError("measure events", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.kept.Store(size + int64(p.waiting))
-	return nil
+	return size, nil
 }

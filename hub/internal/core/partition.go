@@ -65,8 +65,11 @@ func (p *partition) admitLocked(size int) error {
 	if p.waiting+size > p.hub.cfg.MaxWaiting {
 		return NewError(CodeServerBusy, "%d bytes of events wait for the storage already", p.waiting)
 	}
-	if limit := p.hub.storeLimit(); limit > 0 && p.hub.builtin.Kept()+int64(size) > limit {
-		return NewError(CodeServerBusy, "%d bytes of events wait to be passed on already, the limit is %d", p.hub.builtin.Kept(), limit)
+	if limit := p.hub.storeLimit(); limit > 0 {
+		// An empty store takes whatever comes, or that would never get in.
+		if kept := p.hub.builtin.Kept(); kept > 0 && kept+int64(size) > limit {
+			return NewError(CodeServerBusy, "%d bytes of events wait to be passed on already, the limit is %d", kept, limit)
+		}
 	}
 	return nil
 }
