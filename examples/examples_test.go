@@ -18,7 +18,9 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/device"
+	"github.com/iothub-go/iothub/edge"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/service"
 )
 
 // program is an example that runs.
@@ -64,12 +66,17 @@ func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string, stdin .
 // startWith builds and starts an example with a connection string.
 func startWith(t *testing.T, s *hub.Server, name, cs string, stdin ...io.Reader) *program {
 	t.Helper()
-	dir := t.TempDir()
-	ca := filepath.Join(dir, "ca.pem")
+	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, s.CACertPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(dir, name)
+	return startTrusting(t, ca, name, cs, stdin...)
+}
+
+// startTrusting is startWith for a hub whose authority is in a file.
+func startTrusting(t *testing.T, ca, name, cs string, stdin ...io.Reader) *program {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), name)
 	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -128,6 +135,55 @@ func TestUpload(t *testing.T) {
 	if err != nil || n.BlobName != "dev1/log.txt" || n.Size != 8 {
 		t.Errorf("told %+v, %v", n, err)
 	}
+}
+
+// A leaf device behind an IoT Edge device: its events wait there while the hub is
+// away.
+func TestGateway(t *testing.T) {
+	s := startHub(t, nil)
+	addr, err := s.Listen(hub.HTTPS, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := service.NewClientFromConnectionString(s.ServiceConnectionString(), &service.ClientOptions{TLS: &tls.Config{RootCAs: s.CertPool()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Close(context.Background())
+	gw, err := back.CreateDevice(t.Context(), &service.Device{DeviceID: "gw", Capabilities: service.Capabilities{IoTEdge: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := back.CreateDevice(t.Context(), &service.Device{DeviceID: "leaf", Scope: gw.Scope}); err != nil {
+		t.Fatal(err)
+	}
+	cs, err := s.DeviceConnectionString("gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, err := edge.New(t.Context(), &edge.Options{
+		ConnectionString: cs, HTTPSPort: addr.(*net.TCPAddr).Port, Authorities: s.CACertPEM(),
+		DataDir: t.TempDir(), MQTT: "127.0.0.1:0", HTTPS: "none",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Shutdown(context.Background())
+	if cs, err = s.DeviceConnectionString("leaf"); err != nil {
+		t.Fatal(err)
+	}
+	p := startTrusting(t, rt.CACertFile(), "gateway", cs+";GatewayHostName="+rt.Addr(hub.MQTT).String())
+	p.expect("the gateway has event 1")
+	for e, err := range s.Events(t.Context(), nil) {
+		if err != nil || e.DeviceID != "leaf" || string(e.Body) != `{"n":1}` {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		break
+	}
+	if _, err := s.UpdateTwin(t.Context(), "leaf", "", []byte(`{"properties":{"desired":{"stop":true}}}`), ""); err != nil {
+		t.Fatal(err)
+	}
+	p.end()
 }
 
 // The back end creates a device, which the test then is.

@@ -1,15 +1,25 @@
 package edgehub_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/edge/internal/edgehub"
 	"github.com/iothub-go/iothub/internal/testkit"
+	"github.com/iothub-go/iothub/service"
 )
 
 // TestMain fails when a test leaves a goroutine behind.
@@ -58,6 +68,61 @@ func TestMessagesGoUpstreamAsTheirSender(t *testing.T) {
 		}
 	}
 	until(t, "both are counted", func() bool { return w.edge.Stats().Forwarded == 2 })
+}
+
+// A leaf device may prove itself by a certificate; upstream its gateway vouches for it.
+func TestLeafWithCertificate(t *testing.T) {
+	w := newWorld(t)
+	gw, err := w.service.GetDevice(t.Context(), "gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := func() (tls.Certificate, string) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(der)
+		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hex.EncodeToString(sum[:])
+	}
+	right, print := cert()
+	wrong, _ := cert()
+	w.create(service.Device{DeviceID: "certified", Scope: gw.Scope, Authentication: &service.Authentication{
+		Type: service.SelfSignedAuthentication, Thumbprints: &service.Thumbprints{Primary: print, Secondary: print},
+	}})
+	w.start(nil)
+	client := func(c tls.Certificate, status func(iothub.ConnectionEvent)) *device.Client {
+		o := w.clientOptions()
+		o.Credential, o.OnConnectionStatus = iothub.NewCertificateCredential(c), status
+		client, err := device.NewClientFromConnectionString(w.through("HostName=localhost;DeviceId=certified;x509=true"), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { w.closeClient(client.Close) })
+		client.Open()
+		return client
+	}
+	if err := client(right, nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.events(1)[0]; e.DeviceID != "certified" || string(e.Body) != "x" {
+		t.Errorf("got %+v", e)
+	}
+	refused := make(chan error, 1)
+	client(wrong, func(e iothub.ConnectionEvent) {
+		select {
+		case refused <- e.Err:
+		default:
+		}
+	})
+	if err := <-refused; iothub.KindOf(err) != iothub.KindUnauthorized {
+		t.Errorf("got %v", err)
+	}
 }
 
 // Without the hub upstream, and after a restart without it, identities that were

@@ -3,6 +3,7 @@ package edgehub
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -76,7 +77,8 @@ func (s *sessions) init() {
 	s.changed = make(chan struct{}, 1)
 }
 
-// credential presents what proves $edgeHub, whoever it is presented for.
+// clientOptions are those of every connection upstream. The credential is that of
+// $edgeHub, whoever it is presented for.
 func (h *Hub) clientOptions(modelID string) *iothub.ClientOptions {
 	u := &h.opts.Upstream
 	return &iothub.ClientOptions{
@@ -100,6 +102,9 @@ func (h *Hub) newSession(id iothub.Identity) (*session, error) {
 	}
 	o := h.clientOptions(model)
 	o.OnConnectionStatus = s.status
+	if id != h.self {
+		o.Logger = slog.New(quiet{o.Logger.Handler(), h})
+	}
 	cs := &iothub.ConnectionString{HostName: h.opts.Upstream.HostName, DeviceID: id.DeviceID, ModuleID: id.ModuleID}
 	made, err := setup.OnBehalf(cs, h.chain(id), o)
 	if err != nil {

@@ -46,11 +46,11 @@ func (w *world) numbers(id string, n int) (list []string) {
 	return list
 }
 
-const big = 64 << 10
+const chunk = 64 << 10
 
 func sendBig(t *testing.T, c *device.Client, n int, confirm iothub.ConfirmFunc) {
 	t.Helper()
-	m := &iothub.Message{Payload: bytes.Repeat([]byte("x"), big), Properties: map[string]string{"n": fmt.Sprint(n)}}
+	m := &iothub.Message{Payload: bytes.Repeat([]byte("x"), chunk), Properties: map[string]string{"n": fmt.Sprint(n)}}
 	if err := c.SendEventAsync(m, confirm); err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +72,8 @@ func TestFullStoreRefuses(t *testing.T) {
 			}
 		})
 	}
-	until(t, "the store is full", func() bool { return w.edge.Stats().Waiting > limit-2*big })
-	if s, c := w.edge.Stats().Waiting, confirmed.Load(); s > limit+big || c*big > limit {
+	until(t, "the store is full", func() bool { return w.edge.Stats().Waiting > limit-2*chunk })
+	if s, c := w.edge.Stats().Waiting, confirmed.Load(); s > limit+chunk || c*chunk > limit {
 		t.Errorf("%d events are confirmed and %d bytes wait; the limit is %d", c, s, limit)
 	}
 	w.cable.set(false)
