@@ -239,6 +239,13 @@ func (c *config) clientChanged(id iothub.Identity) {
 	}})
 }
 
+// clientGone notes that an identity is not in scope any more.
+func (c *config) clientGone(id iothub.Identity) {
+	if !strings.ContainsAny(id.String(), ".$#") {
+		c.say(map[string]any{"clients": map[string]any{id.String(): nil}})
+	}
+}
+
 // reportClients reports what there is to say of $edgeHub, not more than once a
 // second.
 func (h *Hub) reportClients() {
@@ -261,11 +268,23 @@ func (h *Hub) reportClients() {
 				}
 			}
 		}
-		if _, err := h.sessions.system.client.UpdateReported(h.ctx, report); err != nil && h.ctx.Err() == nil {
-			h.log.Debug("$edgeHub could not report", "error", err)
+		clients := report["clients"]
+		delete(report, "clients")
+		h.report(report)
+		if clients != nil { // by themselves: a twin that they have filled has room for the rest
+			h.report(map[string]any{"clients": clients})
 		}
 		if !h.wait(reportEvery) {
 			return
 		}
+	}
+}
+
+func (h *Hub) report(patch map[string]any) {
+	if len(patch) == 0 {
+		return
+	}
+	if _, err := h.sessions.system.client.UpdateReported(h.ctx, patch); err != nil && h.ctx.Err() == nil {
+		h.log.Warn("$edgeHub could not report", "error", err)
 	}
 }

@@ -195,7 +195,11 @@ func (h *Hub) refreshScope(ctx context.Context) error {
 				continue
 			}
 			if err := h.server.PutIdentity(ctx, id); err != nil {
-				return err
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				// The others are not to go without because of one.
+				h.log.Error("an identity in scope is not served", "identity", id, "error", err)
 			}
 		}
 	}

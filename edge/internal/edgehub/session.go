@@ -344,15 +344,18 @@ func (h *Hub) retire(s *session, force bool) {
 	})
 }
 
-// abandon closes the connection upstream of an identity that is not in scope any
-// more.
+// abandon lets go of an identity that is not in scope any more: of its connection
+// upstream, and of what was known of its twin there. Should it come back, its twin
+// here begins anew.
 func (h *Hub) abandon(id iothub.Identity) {
+	h.config.clientGone(id)
 	h.sessions.mu.Lock()
 	s := h.sessions.open[id]
 	h.sessions.mu.Unlock()
 	if s != nil {
 		h.retire(s, true)
 	}
+	h.forgetBase(id)
 }
 
 func (s *session) close(ctx context.Context) {

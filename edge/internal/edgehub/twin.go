@@ -238,6 +238,9 @@ func (s *session) push(ctx context.Context, b *base) error {
 		return nil
 	}
 	b.Reported, b.Version = local, version
+	if err := s.ctx.Err(); err != nil {
+		return err // it may have been let go of
+	}
 	return b.save()
 }
 
@@ -281,7 +284,7 @@ type base struct {
 }
 
 func (h *Hub) loadBase(id iothub.Identity) *base {
-	b := &base{path: filepath.Join(h.opts.DataDir, "twins", url.QueryEscape(id.String())+".json")}
+	b := &base{path: h.basePath(id)}
 	data, err := os.ReadFile(b.path)
 	if err == nil {
 		err = engine.DecodeJSON(data, b)
@@ -289,10 +292,24 @@ func (h *Hub) loadBase(id iothub.Identity) *base {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		h.log.Error("what the hub upstream has of a twin cannot be read: all that was reported is sent again", "file", b.path, "error", err)
 	}
+	if _, version, err := h.reported(h.ctx, id); err == nil && version < b.Version {
+		b.Reported, b.Version = nil, 0 // the twin here is another one by now
+	}
 	if b.Reported == nil {
 		b.Reported = make(map[string]any)
 	}
 	return b
+}
+
+// forgetBase removes what loadBase reads.
+func (h *Hub) forgetBase(id iothub.Identity) {
+	if err := os.Remove(h.basePath(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		h.log.Error("what the hub upstream has of a twin cannot be forgotten", "identity", id.String(), "error", err)
+	}
+}
+
+func (h *Hub) basePath(id iothub.Identity) string {
+	return filepath.Join(h.opts.DataDir, "twins", url.QueryEscape(id.String())+".json")
 }
 
 func (b *base) save() error {

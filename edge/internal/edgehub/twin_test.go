@@ -10,6 +10,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
 	"github.com/iothub-go/iothub/module"
+	"github.com/iothub-go/iothub/service"
 )
 
 func (w *world) setDesired(device, moduleID, properties string) {
@@ -123,6 +124,48 @@ func TestReportedGoesUp(t *testing.T) {
 	if err := json.Unmarshal(v.Reported, &head); err != nil || head.Version > 5 {
 		t.Errorf("it took %d versions upstream: %v", head.Version, err)
 	}
+}
+
+// A device that leaves the scope and comes back finds upstream what it had reported.
+func TestReportedOutlivesTheScope(t *testing.T) {
+	w := newWorld(t)
+	other := w.create(service.Device{DeviceID: "gw2", Capabilities: service.Capabilities{IoTEdge: true}})
+	w.start(nil)
+	leaf := w.device("leaf")
+	if _, err := leaf.UpdateReported(bound(t), `{"n":1}`); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReported("leaf", "", `{"n":1}`)
+	within(t, leaf.Close)
+	move := func(scope string) {
+		t.Helper()
+		d, err := w.service.GetDevice(t.Context(), "leaf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Scope, d.ParentScopes = scope, []string{scope}
+		if _, err := w.service.UpdateDevice(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		status, _, err := w.up.InvokeMethod(bound(t), "gw", "$edgeHub", "RefreshDeviceScopeIdentityCache", nil, nil)
+		if err != nil || status != 200 {
+			t.Fatalf("got %d, %v", status, err)
+		}
+	}
+	gw, err := w.service.GetDevice(t.Context(), "gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	move(other.Scope)
+	until(t, "who has left is not among the clients", func() bool {
+		clients, _ := w.reported("gw", "$edgeHub")["clients"].(map[string]any)
+		return clients != nil && clients["leaf"] == nil
+	})
+	move(gw.Scope)
+	if _, err := w.device("leaf").UpdateReported(bound(t), `{"m":2}`); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReported("leaf", "", `{"n":1,"m":2}`)
 }
 
 // $edgeHub follows its desired properties and tells of itself.
