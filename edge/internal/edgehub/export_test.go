@@ -1,6 +1,7 @@
 package edgehub
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/iothub-go/iothub"
@@ -20,4 +21,13 @@ func DecodeScope(body []byte) (ids []iothub.Identity, err error) {
 		ids = append(ids, iothub.Identity{DeviceID: id.DeviceID, ModuleID: id.ModuleID})
 	}
 	return ids, nil
+}
+
+// DesiredRoutes are the routes of desired properties.
+func DesiredRoutes(text []byte) ([]string, error) {
+	var d desired
+	if err := json.Unmarshal(text, &d); err != nil {
+		return nil, err
+	}
+	return d.routes()
 }

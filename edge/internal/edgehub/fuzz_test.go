@@ -1,6 +1,7 @@
 package edgehub_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/iothub-go/iothub/edge/internal/edgehub"
@@ -22,6 +23,19 @@ func FuzzScope(f *testing.F) {
 			if err := id.Validate(); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// FuzzDesired: whatever $edgeHub is told, no route comes of it that has no text.
+func FuzzDesired(f *testing.F) {
+	f.Add([]byte(`{"routes":{"a":"FROM /messages/* INTO $upstream","b":{"route":"FROM /messages/* INTO $upstream","priority":1},"c":""}}`))
+	f.Add([]byte(`{"routes":{"a":1}}`))
+	f.Add([]byte(`{"storeAndForwardConfiguration":{"timeToLiveSecs":7200}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		routes, err := edgehub.DesiredRoutes(text)
+		if err == nil && slices.Contains(routes, "") || err != nil && routes != nil {
+			t.Errorf("%q, %v", routes, err)
 		}
 	})
 }
