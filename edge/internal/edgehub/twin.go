@@ -2,10 +2,11 @@ package edgehub
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -308,8 +309,11 @@ func (h *Hub) forgetBase(id iothub.Identity) {
 	}
 }
 
+// basePath is a name that every file system takes and keeps apart from others,
+// however long the ids are and wherever they differ in case only.
 func (h *Hub) basePath(id iothub.Identity) string {
-	return filepath.Join(h.opts.DataDir, "twins", url.QueryEscape(id.String())+".json")
+	sum := sha256.Sum256([]byte(id.String()))
+	return filepath.Join(h.opts.DataDir, "twins", hex.EncodeToString(sum[:])+".json")
 }
 
 func (b *base) save() error {

@@ -126,6 +126,35 @@ func TestReportedGoesUp(t *testing.T) {
 	}
 }
 
+// Ids may be as long as IoT Hub lets them be.
+func TestLongIDs(t *testing.T) {
+	w := newWorld(t)
+	gw, err := w.service.GetDevice(t.Context(), "gw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{strings.Repeat("*", 128), strings.Repeat("d", 128), strings.Repeat("D", 128)} {
+		w.create(service.Device{DeviceID: id, Scope: gw.Scope})
+	}
+	w.start(nil)
+	for i, id := range []string{strings.Repeat("*", 128), strings.Repeat("d", 128), strings.Repeat("D", 128)} {
+		patch := fmt.Sprintf(`{"n%d":1}`, i)
+		if _, err := w.device(id).UpdateReported(bound(t), patch); err != nil {
+			t.Fatal(err)
+		}
+		w.wantReported(id, "", patch)
+	}
+	w.restart(nil)
+	id := strings.Repeat("D", 128)
+	if _, err := w.device(id).UpdateReported(bound(t), `{"m":2}`); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReported(id, "", `{"n2":1,"m":2}`)
+	if strings.Contains(w.log.String(), "level=ERROR") {
+		t.Error(w.log.String())
+	}
+}
+
 // A device that leaves the scope and comes back finds upstream what it had reported.
 func TestReportedOutlivesTheScope(t *testing.T) {
 	w := newWorld(t)
