@@ -19,8 +19,11 @@ func ask(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGTERM) }
 
 func kill(cmd *exec.Cmd) { signalGroup(cmd, syscall.SIGKILL) }
 
-// left reports whether something of the program is left.
-func left(cmd *exec.Cmd) bool { return syscall.Kill(-cmd.Process.Pid, 0) == nil }
+// left reports whether something of the program is left that runs.
+func left(cmd *exec.Cmd) bool {
+	group := cmd.Process.Pid
+	return syscall.Kill(-group, 0) == nil && runs(group)
+}
 
 func signalGroup(cmd *exec.Cmd, s syscall.Signal) {
 	_ = syscall.Kill(-cmd.Process.Pid, s) // it may be empty already
