@@ -36,6 +36,7 @@ const (
 type identity struct {
 	GenerationID string `json:"generationId"`
 	Key          []byte `json:"key"`
+	Secondary    []byte `json:"secondaryKey"`
 }
 
 // String hides the key.
@@ -115,7 +116,8 @@ type moduleBody struct {
 type authentication struct {
 	Type         string `json:"type"`
 	SymmetricKey struct {
-		PrimaryKey []byte `json:"primaryKey"`
+		PrimaryKey   []byte `json:"primaryKey"`
+		SecondaryKey []byte `json:"secondaryKey"`
 	} `json:"symmetricKey"`
 }
 
@@ -173,7 +175,7 @@ func decodeModule(op string, text []byte) (identity, error) {
 		return identity{}, &iothub.Error{Op: op, Kind: iothub.KindProtocol,
 			Err: errors.New("the module has no symmetric key, which is what modules of IoT Edge authenticate with")}
 	}
-	return identity{m.GenerationID, m.Authentication.SymmetricKey.PrimaryKey}, nil
+	return identity{m.GenerationID, m.Authentication.SymmetricKey.PrimaryKey, m.Authentication.SymmetricKey.SecondaryKey}, nil
 }
 
 // find brings the identities up to date. Without the hub upstream those that are

@@ -185,8 +185,15 @@ func (rt *Runtime) openHub(ctx context.Context, client *iothub.ClientOptions) er
 	if rt.opts.DropOldest {
 		o.WhenFull = edgehub.DropOldest
 	}
-	rt.hub, err = edgehub.New(ctx, o)
-	return err
+	if rt.hub, err = edgehub.New(ctx, o); err != nil {
+		return err
+	}
+	var modules []hub.Identity
+	for _, m := range rt.opts.Modules {
+		i := rt.known.Modules[m.Name]
+		modules = append(modules, hub.Identity{ModuleID: m.Name, PrimaryKey: base64Text(i.Key), SecondaryKey: base64Text(i.Secondary)})
+	}
+	return rt.hub.Know(ctx, modules...)
 }
 
 func (rt *Runtime) startModules() error {

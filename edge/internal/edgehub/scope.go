@@ -254,6 +254,29 @@ func (h *Hub) lookUp(ctx context.Context, id iothub.Identity) (changed, found bo
 	return changed, found, nil
 }
 
+// Know makes modules of this device known that the hub upstream has just told of in
+// another way, unless they are. Whoever starts them need not wait for the scope: until a
+// module is known, what is routed to it goes upstream.
+func (h *Hub) Know(ctx context.Context, modules ...hub.Identity) error {
+	h.mirror.turn.Lock()
+	defer h.mirror.turn.Unlock()
+	if d := h.self.DeviceID; !h.server.HasIdentity(d, "") { // its keys come with the scope
+		if err := h.server.PutIdentity(ctx, hub.Identity{DeviceID: d}); err != nil {
+			return err
+		}
+	}
+	for _, m := range modules {
+		m.DeviceID = h.self.DeviceID
+		if h.server.HasIdentity(m.DeviceID, m.ModuleID) {
+			continue
+		}
+		if err := h.server.PutIdentity(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // find is called when somebody shows what does not let him in: it may have
 // changed upstream.
 func (h *Hub) find(deviceID, moduleID string) bool {

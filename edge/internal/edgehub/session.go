@@ -11,6 +11,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/link"
 	"github.com/iothub-go/iothub/internal/managed"
 	"github.com/iothub-go/iothub/internal/setup"
 )
@@ -67,7 +68,7 @@ type sessions struct {
 	dirty   map[iothub.Identity]bool // the connection here may have come or gone
 	unsent  map[iothub.Identity]bool // something was reported here, and there was no session
 	changed chan struct{}            // room for one: dirty is not empty
-	closing sync.WaitGroup
+	closing link.Gate                // of those that end
 }
 
 func (s *sessions) init() {
@@ -337,11 +338,14 @@ func (h *Hub) retire(s *session, force bool) {
 		delete(h.sessions.open, s.id)
 	}
 	h.sessions.mu.Unlock()
-	h.sessions.closing.Go(func() {
+	end := func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // there is nothing left to send, or it cannot be sent
 		s.close(ctx)
-	})
+	}
+	if !h.sessions.closing.Go(end) {
+		end() // the hub is ending, and waits for whoever is here
+	}
 }
 
 // abandon lets go of an identity that is not in scope any more: of its connection
@@ -383,6 +387,7 @@ func (h *Hub) closeSessions(ctx context.Context) {
 	for _, s := range all {
 		h.sessions.closing.Go(func() { s.close(brief) })
 	}
+	h.sessions.closing.Close()
 	h.sessions.closing.Wait()
 }
 
