@@ -84,13 +84,25 @@ type Options struct {
 	NoUploads     bool
 	UploadAccount *StorageAccount
 
+	// NoProvisioning leaves out the Device Provisioning Service, which the server
+	// has otherwise, beside the hub, unless it is a Gateway; see
+	// docs/provisioning.md. IDScope is its id scope, letters and digits; default is
+	// one that is made once and kept in the data folder.
+	NoProvisioning bool
+	IDScope        string
+	// LinkedHubs are further hubs that devices are assigned to, at most 49, by
+	// connection strings of policies that may write to their registries and change
+	// twins. One may end in ;AllocationWeight=N, 1 to 100, its share in hashed
+	// allocation; this hub has 1.
+	LinkedHubs []string
+
 	// NoPage leaves out the web page that the HTTPS listener has at /. It holds
 	// no secret and opens nothing that the REST API does not.
 	NoPage bool
 
 	// RootCAs are the authorities that the hub trusts where it is a client
-	// itself, of the storage accounts that import and export jobs name, besides
-	// its own. Default are those of the system.
+	// itself, of the storage accounts that import and export jobs name, of linked
+	// hubs and of webhooks, besides its own. Default are those of the system.
 	RootCAs *x509.CertPool
 
 	// MaxDevices bounds the identity registry; default 1,000,000.

@@ -18,6 +18,7 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/blobstore"
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/delivery"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
 	"github.com/iothub-go/iothub/hub/internal/page"
@@ -38,6 +39,7 @@ type Server struct {
 	amqp  *amqpfront.Front
 	http  *http.Server
 	blobs *blobs.Client // of import and export jobs
+	dps   *dps.Service  // nil: devices are not provisioned
 
 	uploads      core.UploadTarget // nil: none
 	blobStore    *blobstore.Store  // of the hub's own endpoint; nil without one
@@ -115,13 +117,16 @@ func (s *Server) open() (err error) {
 		return fmt.Errorf("hub: %w", err)
 	}
 	s.openBlobEndpoint()
+	if err := s.openProvisioning(storage); err != nil {
+		return err
+	}
 	s.mqtt, err = mqttfront.New(mqttfront.Config{
-		Hub: s.hub, Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout, MaxUnacked: s.opts.MaxUnacked,
+		Hub: s.hub, Provisioning: s.provisioning(), Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout, MaxUnacked: s.opts.MaxUnacked,
 	})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	s.amqp, err = amqpfront.New(amqpfront.Config{Hub: s.hub, Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout})
+	s.amqp, err = amqpfront.New(amqpfront.Config{Hub: s.hub, Provisioning: s.provisioning(), Logger: s.log, ConnectTimeout: s.opts.HandshakeTimeout})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
@@ -150,6 +155,9 @@ func (s *Server) openStorage() (core.Storage, error) {
 // abandon undoes what open has done when it did not get to its end.
 func (s *Server) abandon() {
 	s.cancel()
+	if s.dps != nil {
+		_ = s.dps.Close(context.Background()) // the same
+	}
 	if s.hub != nil {
 		_ = s.hub.Close(context.Background()) // it has taken nothing in yet
 	}
@@ -193,6 +201,11 @@ func (s *Server) shutdown(ctx context.Context) error {
 	if e := <-closed; err == nil {
 		err = e
 	}
+	if s.dps != nil {
+		if e := s.dps.Close(ctx); err == nil {
+			err = e
+		}
+	}
 	// Closing the core answers the requests that wait for the storage and ends
 	// the readers of events, which would hold the HTTP server open for ever.
 	if e := s.hub.Close(ctx); err == nil {
@@ -219,7 +232,7 @@ func (s *Server) isClosed() bool { return s.ctx.Err() != nil }
 // request; how long one may take is for the head to know.
 func (s *Server) newHTTPServer() *http.Server {
 	return &http.Server{
-		Handler:           s.webSockets(s.withPage(s.withBlobs(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log)))),
+		Handler:           s.webSockets(s.withPage(s.withBlobs(s.withProvisioning(httpfront.New(s.hub, s.tls.authority().CAPEM(), s.log))))),
 		ReadHeaderTimeout: s.opts.HandshakeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

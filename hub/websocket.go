@@ -38,7 +38,7 @@ func (s *Server) webSockets(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nc, _ := r.Context().Value(connKey{}).(net.Conn)
 		switch {
-		case strings.EqualFold(r.URL.Path, webSocketPath):
+		case strings.EqualFold(r.URL.Path, webSocketPath), r.URL.Path == "/" && isUpgrade(r):
 			s.serveWebSocket(w, r, nc, subprotocolMQTT, subprotocolAMQP)
 			return
 		case strings.EqualFold(r.URL.Path, eventHubsWSPath):
@@ -49,6 +49,10 @@ func (s *Server) webSockets(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// isUpgrade tells a client that wants a WebSocket from a browser. The provisioning
+// client for .NET asks for it at /.
+func isUpgrade(r *http.Request) bool { return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") }
 
 func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request, nc net.Conn, protocols ...string) {
 	if !s.begin() {

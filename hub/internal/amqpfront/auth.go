@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/internal/sas"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
@@ -23,7 +24,7 @@ type grant struct {
 	// a policy.
 	principal *core.Principal
 	// registration is there when the client is a device to be provisioned.
-	registration Registration
+	registration dps.Registration
 	// connection tells that the connection itself ends with the token, because it
 	// was shown before there was one (SASL PLAIN).
 	connection bool
@@ -111,7 +112,7 @@ func (c *conn) plain(response []byte) error {
 	}
 	user, password := string(parts[1]), string(parts[2])
 	if scope, id, ok := registrationUser(user); ok && c.front.cfg.Provisioning != nil && password != "" {
-		if err := c.signUp(scope, id, password); err != nil {
+		if err := c.signUp(dps.Credential{IDScope: scope, RegistrationID: id, Token: password}); err != nil {
 			return fmt.Errorf("SASL PLAIN: %w", err)
 		}
 		return nil

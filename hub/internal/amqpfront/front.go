@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/hub/internal/head"
 )
 
@@ -19,7 +20,7 @@ type Config struct {
 	// Hub is what the connections are served from. It is required.
 	Hub *core.Hub
 	// Provisioning serves devices that are to be provisioned; nil refuses them.
-	Provisioning Provisioning
+	Provisioning dps.Provisioning
 	// Logger takes one line per refused or broken connection, with the reason;
 	// nil discards it.
 	Logger *slog.Logger

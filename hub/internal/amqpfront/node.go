@@ -2,7 +2,6 @@ package amqpfront
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math"
 	"net/url"
@@ -149,15 +148,7 @@ func amqpError(err error) *amqp.Error {
 	if e.RetryAfter > 0 {
 		info = append(info, amqp.Entry{Key: amqp.Symbol("retry-after"), Value: retryAfter(e.RetryAfter)})
 	}
-	text, err := json.Marshal(struct {
-		ErrorCode    int    `json:"errorCode"`
-		TrackingID   string `json:"trackingId"`
-		Message      string `json:"message"`
-		TimestampUTC string `json:"timestampUtc"`
-	}{e.Code, id, e.Message, time.Now().UTC().Format("2006-01-02T15:04:05.0000000Z")})
-	if err != nil {
-		text = []byte(e.Message) // a struct of texts always encodes
-	}
+	text := head.ErrorBody(e, id, time.Now())
 	return &amqp.Error{Condition: condition(e), Description: string(text), Info: info}
 }
 

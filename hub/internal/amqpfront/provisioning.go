@@ -2,56 +2,13 @@ package amqpfront
 
 import (
 	"context"
-	"crypto/x509"
 	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
-
-// Provisioning is the Device Provisioning Service as devices see it. (wire-device F)
-// Errors are *core.Error.
-type Provisioning interface {
-	// Challenge gives what only the TPM with these keys can open: the key that its
-	// token has to be signed with.
-	Challenge(ctx context.Context, c TPMChallenge) ([]byte, error)
-	// SignUp checks the credential of a device.
-	SignUp(now time.Time, c Credential) (Registration, error)
-}
-
-// TPMChallenge names a TPM that wants to prove itself. The keys are TPM2B_PUBLIC.
-type TPMChallenge struct {
-	IDScope, RegistrationID        string
-	EndorsementKey, StorageRootKey []byte
-}
-
-// Credential is what a device shows to be provisioned.
-type Credential struct {
-	IDScope, RegistrationID string
-	// Token is a shared access signature. When it is empty the certificates count.
-	Token string
-	// Certificates are those of the TLS handshake, the leaf first.
-	Certificates []*x509.Certificate
-}
-
-// Registration is what a device may do that has proved itself. Answers are JSON.
-// (wire-device F.3)
-type Registration interface {
-	// Expires is when the credential runs out; zero if it does not.
-	Expires() time.Time
-	// Register begins the registration; request is the JSON of the device.
-	Register(ctx context.Context, request []byte, force bool) (Answer, error)
-	// Operation tells what has become of it.
-	Operation(ctx context.Context, id string) (Answer, error)
-}
-
-// Answer is an answer to a device that is provisioned.
-type Answer struct {
-	Body []byte
-	// RetryAfter is when to ask again; zero when there is nothing to wait for.
-	RetryAfter time.Duration
-}
 
 const (
 	registrations = "registrations"
@@ -61,9 +18,8 @@ const (
 
 // signUp checks a credential and remembers what it proves: a token of SASL, after
 // which the connection ends with it, or the certificates when there is none.
-func (c *conn) signUp(scope, id, token string) error {
-	credential := Credential{IDScope: scope, RegistrationID: id, Token: token}
-	if token == "" {
+func (c *conn) signUp(credential dps.Credential) error {
+	if credential.Token == "" {
 		credential.Certificates = c.certificates()
 	}
 	r, err := c.front.cfg.Provisioning.SignUp(c.now(), credential)
@@ -71,7 +27,7 @@ func (c *conn) signUp(scope, id, token string) error {
 		return err
 	}
 	return c.addGrant("", &grant{
-		expires: r.Expires(), who: registrationPath(scope, id), connection: true, registration: r,
+		expires: r.Expires(), who: registrationPath(credential.IDScope, credential.RegistrationID), connection: true, registration: r,
 	})
 }
 
@@ -102,11 +58,11 @@ func openRegistration(l *link) (serve, error) {
 }
 
 // registration is what the client has proved to be; a certificate is looked at here.
-func (c *conn) registration(scope, id string) (Registration, error) {
+func (c *conn) registration(scope, id string) (dps.Registration, error) {
 	if c.front.cfg.Provisioning == nil {
 		return nil, core.NewError(core.CodeUnauthorizedAccess, "Unauthorized: this hub provisions no devices")
 	}
-	find := func() Registration {
+	find := func() dps.Registration {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if g := c.grants[""]; g != nil && g.registration != nil && strings.EqualFold(g.who, registrationPath(scope, id)) {
@@ -120,7 +76,7 @@ func (c *conn) registration(scope, id string) (Registration, error) {
 	if len(c.certificates()) == 0 || c.isProved() {
 		return nil, core.NewError(core.CodeUnauthorizedAccess, "Unauthorized: this connection has proved nothing that allows this registration")
 	}
-	if err := c.signUp(scope, id, ""); err != nil {
+	if err := c.signUp(dps.Credential{IDScope: scope, RegistrationID: id}); err != nil {
 		return refusal{err}, nil
 	}
 	return find(), nil
@@ -133,9 +89,11 @@ type refusal struct{ err error }
 
 func (refusal) Expires() time.Time { return time.Time{} }
 
-func (r refusal) Register(context.Context, []byte, bool) (Answer, error) { return Answer{}, r.err }
+func (r refusal) Register(context.Context, []byte) (dps.Answer, error) { return dps.Answer{}, r.err }
 
-func (r refusal) Operation(context.Context, string) (Answer, error) { return Answer{}, r.err }
+func (r refusal) Operation(context.Context, string) (dps.Answer, error) { return dps.Answer{}, r.err }
+
+func (r refusal) Lookup() (dps.Answer, error) { return dps.Answer{}, r.err }
 
 func (c *conn) isProved() bool {
 	c.mu.Lock()
@@ -144,14 +102,15 @@ func (c *conn) isProved() bool {
 }
 
 // register answers one request of a device.
-func register(ctx context.Context, r Registration, m *amqp.Message) (*amqp.Message, error) {
+func register(ctx context.Context, r dps.Registration, m *amqp.Message) (*amqp.Message, error) {
 	p := m.ApplicationProperties
-	var answer Answer
+	var answer dps.Answer
 	var err error
 	switch operation := p.Text("iotdps-operation-type"); operation {
 	case "iotdps-register":
-		force, _ := p.Get("iotdps-forceRegistration").(bool)
-		answer, err = r.Register(ctx, m.Body(), force)
+		// iotdps-forceRegistration asks for what is done anyway: to look again
+		// where the device belongs.
+		answer, err = r.Register(ctx, m.Body())
 	case "iotdps-get-operationstatus":
 		answer, err = r.Operation(ctx, p.Text("iotdps-operation-id"))
 	default:

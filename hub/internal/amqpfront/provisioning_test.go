@@ -17,6 +17,7 @@ import (
 	goamqp "github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
@@ -34,18 +35,18 @@ type enroller struct {
 	nonce       []byte
 
 	mu         sync.Mutex
-	challenged []TPMChallenge
+	challenged []dps.TPMChallenge
 	signedUp   int
 }
 
-func (e *enroller) Challenge(_ context.Context, c TPMChallenge) ([]byte, error) {
+func (e *enroller) Challenge(_ context.Context, c dps.TPMChallenge) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.challenged = append(e.challenged, c)
 	return e.nonce, nil
 }
 
-func (e *enroller) SignUp(_ time.Time, c Credential) (Registration, error) {
+func (e *enroller) SignUp(_ time.Time, c dps.Credential) (dps.Registration, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := c.IDScope == testScope && c.RegistrationID == testID
@@ -59,27 +60,25 @@ func (e *enroller) SignUp(_ time.Time, c Credential) (Registration, error) {
 }
 
 // enrolled is assigned when it asks for the second time.
-type enrolled struct{ forced bool }
+type enrolled struct{}
 
 func (r *enrolled) Expires() time.Time { return time.Time{} }
 
-func (r *enrolled) Register(_ context.Context, request []byte, force bool) (Answer, error) {
+func (r *enrolled) Register(_ context.Context, request []byte) (dps.Answer, error) {
 	if !bytes.Contains(request, []byte(testID)) {
-		return Answer{}, core.NewError(core.CodeArgumentInvalid, "the request is %q", request)
+		return dps.Answer{}, core.NewError(core.CodeArgumentInvalid, "the request is %q", request)
 	}
-	r.forced = force
-	return Answer{Body: []byte(`{"operationId":"op1","status":"assigning"}`), RetryAfter: 1500 * time.Millisecond}, nil
+	return dps.Answer{Body: []byte(`{"operationId":"op1","status":"assigning"}`), RetryAfter: 1500 * time.Millisecond}, nil
 }
 
-func (r *enrolled) Operation(_ context.Context, id string) (Answer, error) {
+func (r *enrolled) Operation(_ context.Context, id string) (dps.Answer, error) {
 	if id != "op1" {
-		return Answer{}, &core.Error{Status: 429, Code: 429001, Message: "slow down", RetryAfter: 5 * time.Second}
+		return dps.Answer{}, &core.Error{Status: 429, Code: 429001, Message: "slow down", RetryAfter: 5 * time.Second}
 	}
-	if r.forced {
-		return Answer{Body: []byte(`{"status":"assigned","forced":true}`)}, nil
-	}
-	return Answer{Body: []byte(`{"status":"assigned","registrationState":{"deviceId":"reg1","tpm":{"authenticationKey":"AAAA"}}}`)}, nil
+	return dps.Answer{Body: []byte(`{"status":"assigned","registrationState":{"deviceId":"reg1","tpm":{"authenticationKey":"AAAA"}}}`)}, nil
 }
+
+func (r *enrolled) Lookup() (dps.Answer, error) { return dps.Answer{}, nil }
 
 func newProvisioningEnv(t testing.TB, p *enroller) *env {
 	return newEnvWith(t, Config{Provisioning: p}, core.Config{})
@@ -142,7 +141,7 @@ func (r *registrant) provision() {
 		r.t.Errorf("register: %s, %v", a.GetData(), a.ApplicationProperties)
 	}
 	status := map[string]any{"iotdps-operation-type": "iotdps-get-operationstatus", "iotdps-operation-id": "op1"}
-	if a, err = r.ask("", status); err != nil || string(a.GetData()) != `{"status":"assigned","forced":true}` || len(a.ApplicationProperties) != 0 {
+	if a, err = r.ask("", status); err != nil || string(a.GetData()) != `{"status":"assigned","registrationState":{"deviceId":"reg1","tpm":{"authenticationKey":"AAAA"}}}` || len(a.ApplicationProperties) != 0 {
 		r.t.Errorf("status: %v, %v", a, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
@@ -68,8 +69,9 @@ func (c *conn) tpm(first []byte) error {
 	if len(srk) == 0 || len(srk) > maxTPMKey {
 		return fmt.Errorf("%w: its second response is not a zero byte and a storage root key", errTPM)
 	}
+	srk = bytes.Clone(srk)
 	p := c.front.cfg.Provisioning
-	nonce, err := p.Challenge(c.ctx, TPMChallenge{IDScope: scope, RegistrationID: id, EndorsementKey: ek, StorageRootKey: bytes.Clone(srk)})
+	nonce, err := p.Challenge(c.ctx, dps.TPMChallenge{IDScope: scope, RegistrationID: id, EndorsementKey: ek, StorageRootKey: srk})
 	if err != nil {
 		return fmt.Errorf("SASL TPM: %w", err)
 	}
@@ -85,7 +87,7 @@ func (c *conn) tpm(first []byte) error {
 	if len(answer) == 0 {
 		return fmt.Errorf("%w: its last response has no token", errTPM)
 	}
-	return c.signUp(scope, id, string(answer))
+	return c.signUp(dps.Credential{IDScope: scope, RegistrationID: id, Token: string(answer), StorageRootKey: srk})
 }
 
 // challenge sends a challenge and returns the response behind its zero byte, which

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/hub/internal/head"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
@@ -53,6 +54,9 @@ type conn struct {
 	window  time.Duration
 	session *session // guarded by itself
 	will    *core.Event
+	// registration is there instead of att when the client is a device to be
+	// provisioned.
+	registration dps.Registration
 
 	in  inbuf
 	out outbox // what goes back, guarded by mu
@@ -124,8 +128,10 @@ func (c *conn) serve(accepted func()) error {
 	if c.will != nil && !errors.Is(err, errDisconnected) {
 		c.publishWill()
 	}
-	c.stopDelivery()
-	c.att.Detach()
+	if c.att != nil {
+		c.stopDelivery()
+		c.att.Detach()
+	}
 	c.Kill(err)
 	return c.ended(err)
 }

@@ -51,6 +51,10 @@ func (c *conn) connect() error {
 	if err != nil {
 		return err
 	}
+	if c.registration != nil {
+		c.out.send(mqtt.AppendConnack(nil, false, mqtt.ConnackAccepted))
+		return nil
+	}
 	connack := mqtt.AppendConnack(nil, c.openSession(p.CleanSession), mqtt.ConnackAccepted)
 	c.out.cork()
 	defer c.out.uncork()
@@ -104,6 +108,9 @@ func (c *conn) admit(p *mqtt.ConnectPacket) error {
 		// With clean session MQTT would let the server make one up; here the
 		// client identifier names the identity. [MQTT-3.1.3-8]
 		return refuse(mqtt.ConnackBadClientID, "the client identifier is empty: it has to be the device id, or device id/module id")
+	}
+	if scope, id, ok := topic.ParseRegistrationUsername(p.Username); ok && c.front.cfg.Provisioning != nil {
+		return c.admitRegistration(p, scope, id)
 	}
 	user, err := topic.ParseUsername(p.Username)
 	if err != nil {

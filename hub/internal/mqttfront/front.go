@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/hub/internal/head"
 )
 
@@ -28,6 +29,8 @@ import (
 type Config struct {
 	// Hub is what the connections are served from. It is required.
 	Hub *core.Hub
+	// Provisioning serves devices that are to be provisioned; nil refuses them.
+	Provisioning dps.Provisioning
 	// Logger takes one line per refused or broken connection, with the
 	// reason; nil discards it.
 	Logger *slog.Logger

@@ -13,6 +13,9 @@ import (
 func (c *conn) handle(frame []byte) error {
 	switch t := mqtt.PacketType(frame); t {
 	case mqtt.TypePublish:
+		if c.registration != nil {
+			return c.handleRegistration(frame)
+		}
 		return c.handlePublish(frame)
 	case mqtt.TypePingreq:
 		if err := mqtt.DecodeEmpty(frame); err != nil {
@@ -26,7 +29,7 @@ func (c *conn) handle(frame []byte) error {
 		return c.handleUnsubscribe(frame)
 	case mqtt.TypePuback:
 		id, err := mqtt.DecodeAck(frame)
-		if err == nil {
+		if err == nil && c.att != nil {
 			c.acknowledged(id)
 		}
 		return err

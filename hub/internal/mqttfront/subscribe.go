@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
+	"github.com/iothub-go/iothub/internal/wire/topic"
 )
 
 // feature is what a topic filter subscribes to.
@@ -17,6 +18,7 @@ const (
 	featureMethods
 	featureTwinResponses
 	featureDesired
+	featureRegistration
 	featureCount
 )
 
@@ -29,6 +31,9 @@ var sharedFilters = map[string]feature{
 
 // featureOf finds what filter means for the identity of the connection.
 func (c *conn) featureOf(filter string) (feature, bool) {
+	if c.registration != nil {
+		return featureRegistration, filter == topic.RegistrationFilter
+	}
 	if f, ok := sharedFilters[filter]; ok {
 		return f, true
 	}
@@ -91,6 +96,9 @@ func (c *conn) handleSubscribe(frame []byte) error {
 // enabled begins what a subscription asks for, when it is made and when an older
 // session remembers it.
 func (c *conn) enabled(f feature) {
+	if c.registration != nil {
+		return
+	}
 	switch f {
 	case c.queueFeature():
 		c.startDelivery()

@@ -2,15 +2,13 @@ package mqttfront
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/head"
+	"github.com/iothub-go/iothub/internal/guid"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 	"github.com/iothub-go/iothub/internal/wire/topic"
 )
@@ -90,15 +88,8 @@ func (c *conn) failed(a *twinAnswer, err error) {
 	if !ok {
 		e = core.NewError(core.CodeServerError, "the request failed")
 	}
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	a.status, a.version = e.Status, 0
-	a.payload, _ = json.Marshal(struct { // texts and a number always encode
-		ErrorCode    int    `json:"errorCode"`
-		Message      string `json:"message"`
-		TrackingID   string `json:"trackingId"`
-		TimestampUTC string `json:"timestampUtc"`
-	}{e.Code, e.Message, hex.EncodeToString(id[:]), c.front.cfg.Hub.Now().UTC().Format(time.RFC3339)})
+	a.payload = head.ErrorBody(e, guid.New(), c.front.cfg.Hub.Now())
 }
 
 // answerLocked sends the answer, if the client has subscribed to answers.
