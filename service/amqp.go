@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/guid"
 	"github.com/iothub-go/iothub/internal/link"
 )
@@ -32,12 +33,12 @@ const (
 // connection is the AMQP connection of a client: made when it is needed, made again
 // when it is lost, with a token that is renewed for as long as it is there.
 type connection struct {
-	auth   *authorizer
-	opts   *ClientOptions
+	auth   *backend.Authorizer
+	opts   *backend.Options
 	name   string
 	dialer *link.Dialer
 
-	turn chan struct{} // holds one element while nobody connects
+	turn backend.Turn // free while nobody connects
 
 	ctx    context.Context // ends in close
 	cancel context.CancelFunc
@@ -56,7 +57,7 @@ type session struct {
 	written *atomic.Int64
 	cbs     *cbs
 
-	turn   chan struct{} // holds one element while nobody makes sender
+	turn   backend.Turn // free while nobody makes sender
 	mu     sync.Mutex
 	sender *amqp.Sender // of cloud-to-device messages; nil until needed, or lost
 }
@@ -66,39 +67,22 @@ func newConnection(c *Client, httpsPort string) (*connection, error) {
 	if c.opts.WebSocket {
 		path = link.Path{Port: httpsPort, WebSocket: &link.WebSocket{Path: webSocketPath, Subprotocol: webSocketProtocol}}
 	}
-	d, err := link.NewDialer(c.name, nil, c.opts.link(), path)
+	d, err := link.NewDialer(c.name, nil, c.opts.Link(), path)
 	if err != nil {
 		return nil, err
 	}
-	conn := &connection{auth: c.auth, opts: c.opts, name: c.name, dialer: d, turn: newTurn()}
+	conn := &connection{auth: c.auth, opts: c.opts, name: c.name, dialer: d, turn: backend.NewTurn()}
 	conn.ctx, conn.cancel = context.WithCancel(context.Background())
 	return conn, nil
-}
-
-// newTurn returns a lock that can be waited for with a context.
-func newTurn() chan struct{} {
-	turn := make(chan struct{}, 1)
-	turn <- struct{}{}
-	return turn
-}
-
-// take takes a turn; give it back by sending to it.
-func take(ctx context.Context, turn chan struct{}) error {
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // get returns a session that is not known to be lost. Nothing has been sent when it
 // fails.
 func (c *connection) get(ctx context.Context) (*session, error) {
-	if err := take(ctx, c.turn); err != nil {
+	if err := c.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { c.turn <- struct{}{} }()
+	defer c.turn.Give()
 	c.mu.Lock()
 	s, closed := c.live, c.closed
 	c.mu.Unlock()
@@ -149,18 +133,18 @@ func (c *connection) connect(ctx context.Context) (*session, error) {
 	counted := &countingConn{Conn: raw}
 	conn, err := amqp.NewConn(ctx, counted, &amqp.ConnOptions{
 		HostName: c.name, ContainerID: guid.New(), IdleTimeout: time.Minute,
-		Properties: map[string]any{"product": c.opts.userAgent()},
+		Properties: map[string]any{"product": c.opts.UserAgent(userAgent)},
 	})
 	if err != nil {
 		_ = raw.Close() // has failed already
 		return nil, amqpError(ctx, op, err)
 	}
-	s := &session{conn: conn, written: &counted.written, turn: newTurn()}
+	s := &session{conn: conn, written: &counted.written, turn: backend.NewTurn()}
 	if s.amqp, err = conn.NewSession(ctx, nil); err == nil {
 		s.cbs, err = newCBS(ctx, s.amqp)
 	}
 	if err == nil {
-		err = s.cbs.put(ctx, c.name, c.auth)
+		err = s.cbs.put(ctx, c.auth)
 	}
 	if err != nil {
 		_ = conn.Close() // says nothing that err does not
@@ -187,7 +171,7 @@ func (c *connection) renew(s *session) {
 		// The end of the client's life ends a token source, that of the
 		// connection all else.
 		ctx, cancel := context.WithTimeout(c.ctx, cbsTimeout)
-		err := s.cbs.put(ctx, c.name, c.auth)
+		err := s.cbs.put(ctx, c.auth)
 		cancel()
 		if err == nil {
 			continue
@@ -265,20 +249,17 @@ func newCBS(ctx context.Context, s *amqp.Session) (*cbs, error) {
 	return &cbs{sender: sender, receiver: receiver}, nil
 }
 
-// put presents a token for the host name and waits for the hub's answer.
-func (b *cbs) put(ctx context.Context, name string, auth *authorizer) error {
-	token, renew, err := auth.get(ctx)
+// put presents a token and waits for the hub's answer.
+func (b *cbs) put(ctx context.Context, auth *backend.Authorizer) error {
+	token, renew, err := auth.Get(ctx)
 	if err != nil {
 		return err
-	}
-	if auth.source != nil {
-		name = Scope
 	}
 	id, to, replyTo := guid.New(), "$cbs", "cbs"
 	err = b.sender.Send(ctx, &amqp.Message{
 		Properties: &amqp.MessageProperties{MessageID: id, To: &to, ReplyTo: &replyTo},
 		ApplicationProperties: map[string]any{
-			"operation": "put-token", "type": "servicebus.windows.net:sastoken", "name": name,
+			"operation": "put-token", "type": "servicebus.windows.net:sastoken", "name": auth.Audience(),
 		},
 		Value: token.Value,
 	}, nil)

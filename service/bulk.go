@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -145,7 +146,7 @@ func (c *Client) Bulk(ctx context.Context, items []*BulkItem) error {
 	const op = "bulk"
 	for i, item := range items {
 		if item == nil {
-			return invalid(op, "item %d is nil", i)
+			return backend.Invalid(op, "item %d is nil", i)
 		}
 		if _, err := identityPath(op, "devices", item.DeviceID, item.ModuleID); err != nil {
 			return err
@@ -204,7 +205,7 @@ func (c *Client) RegenerateKeys(ctx context.Context, which WhichKey, ids ...ioth
 		ModuleID string `json:"moduleId,omitempty"`
 	}
 	if len(ids) == 0 || len(ids) > maxBulk {
-		return nil, invalid(op, "there are %d identities, it can be 1 to %d", len(ids), maxBulk)
+		return nil, backend.Invalid(op, "there are %d identities, it can be 1 to %d", len(ids), maxBulk)
 	}
 	var targets []target
 	for _, id := range ids {
@@ -236,7 +237,7 @@ func (c *Client) SwapKeys(ctx context.Context, deviceID, moduleID string) (*Symm
 	const op = "swap keys"
 	keys := func(a *Authentication) (*SymmetricKey, error) {
 		if a == nil || a.SymmetricKey == nil || a.SymmetricKey.Primary == "" {
-			return nil, invalid(op, "%s has no symmetric keys", iothub.Identity{DeviceID: deviceID, ModuleID: moduleID})
+			return nil, backend.Invalid(op, "%s has no symmetric keys", iothub.Identity{DeviceID: deviceID, ModuleID: moduleID})
 		}
 		return a.SymmetricKey, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 )
 
 // MaxC2DSize is the largest cloud-to-device message in bytes, counted as
@@ -112,10 +113,10 @@ func (c *Client) trySendC2D(ctx context.Context, op string, m *amqp.Message) err
 
 // deviceBound returns the link for messages to devices, made when it is not there.
 func (s *session) deviceBound(ctx context.Context) (*amqp.Sender, error) {
-	if err := take(ctx, s.turn); err != nil {
+	if err := s.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { s.turn <- struct{}{} }()
+	defer s.turn.Give()
 	s.mu.Lock()
 	sender := s.sender
 	s.mu.Unlock()
@@ -164,7 +165,7 @@ func c2dMessage(op, deviceID string, msg *iothub.Message) (*amqp.Message, error)
 	switch msg.Ack {
 	case "", "none", "positive", "negative", "full":
 	default:
-		return nil, invalid(op, "Ack is %q, it can be none, positive, negative or full", msg.Ack)
+		return nil, backend.Invalid(op, "Ack is %q, it can be none, positive, negative or full", msg.Ack)
 	}
 	text := func(s string) *string {
 		if s == "" {

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub"
-	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -18,13 +16,16 @@ import (
 // one.
 const apiVersion = "2021-04-12"
 
+// userAgent names the client to the hub.
+const userAgent = "iothub-go-service"
+
 // Client is a back end's access to one IoT Hub. It is safe for use by many
 // goroutines. It opens connections when they are needed.
 type Client struct {
 	host string // with the port of HTTPS where that is not 443
 	name string // without it
-	opts *ClientOptions
-	auth *authorizer
+	opts *backend.Options
+	auth *backend.Authorizer
 	cs   func() string // the connection string, a secret; nil with a token source
 	rest *rest.Client
 	amqp *connection
@@ -34,15 +35,11 @@ type Client struct {
 // connection string: HostName=…;SharedAccessKeyName=…;SharedAccessKey=…. It does
 // no I/O.
 func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*Client, error) {
-	cs, err := iothub.ParseConnectionString(connectionString)
-	if err != nil {
+	var config backend.Config
+	if err := config.FromConnectionString(connectionString); err != nil {
 		return nil, err
 	}
-	if cs.DeviceID != "" || cs.Credential() == nil {
-		return nil, &iothub.Error{Op: "connection string", Kind: iothub.KindInvalidArgument,
-			Err: errors.New("it is that of a device; a back end needs one with SharedAccessKeyName")}
-	}
-	c, err := newClient(cs.HostName, cs.Credential(), nil, o)
+	c, err := newClient(config, o)
 	if err != nil {
 		return nil, err
 	}
@@ -55,42 +52,19 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 // tokens: IoT Hub takes only signatures there.
 func NewClient(hostName string, source TokenSource, o *ClientOptions) (*Client, error) {
 	if source == nil {
-		return nil, invalid("options", "there is no token source")
+		return nil, backend.Invalid("options", "there is no token source")
 	}
-	if hostName == "" || strings.ContainsAny(hostName, "/ ;") {
-		return nil, invalid("options", "%q is no host name: no scheme, path or space", hostName)
-	}
-	return newClient(hostName, nil, source, o)
+	return newClient(backend.Config{Host: hostName, Source: source.Token, Scope: Scope}, o)
 }
 
-func newClient(host string, cred *iothub.Credential, source TokenSource, o *ClientOptions) (*Client, error) {
-	opts, err := o.withDefaults()
+func newClient(config backend.Config, o *ClientOptions) (*Client, error) {
+	config.APIVersion, config.UserAgent, config.Options = apiVersion, userAgent, (*backend.Options)(o)
+	s, err := backend.New(config)
 	if err != nil {
 		return nil, err
 	}
-	name, port := link.SplitHost(host)
-	name = strings.Trim(name, "[]")
-	if port == "" {
-		port = "443"
-	}
-	c := &Client{host: host, name: name, opts: opts, auth: newAuthorizer(name, opts.TokenLifetime, cred, source)}
-	transport := opts.HTTPTransport
-	if transport == nil {
-		d, err := link.NewDialer(name, nil, opts.link(), link.Path{Port: port})
-		if err != nil {
-			return nil, err
-		}
-		transport = &http.Transport{
-			DialTLSContext:      func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx) },
-			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     90 * time.Second,
-		}
-	}
-	c.rest = rest.New(rest.Config{
-		Host: host, APIVersion: apiVersion, UserAgent: opts.userAgent(), Authorize: c.auth.header,
-		Transport: transport, Timeout: opts.RequestTimeout, Retry: *opts.Retry, Logger: opts.Logger,
-	})
-	if c.amqp, err = newConnection(c, port); err != nil {
+	c := &Client{host: s.Host, name: s.Name, opts: s.Options, auth: s.Auth, rest: s.REST}
+	if c.amqp, err = newConnection(c, s.Port); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -117,17 +91,6 @@ type ETag string
 
 // AnyETag is the condition that holds for every version.
 const AnyETag ETag = rest.AnyETag
-
-var errNoBody = errors.New("the answer is empty")
-
-// needETag refuses what would replace or delete a version that the caller has not
-// thought of.
-func needETag(op string, e ETag) error {
-	if e == "" {
-		return invalid(op, "there is no ETag: give that of the version that was read, or service.AnyETag for whatever there is")
-	}
-	return nil
-}
 
 // identityPath returns the path of a device or module below what begins it.
 func identityPath(op, first, deviceID, moduleID string, rest ...string) ([]string, error) {

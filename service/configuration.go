@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -63,7 +64,7 @@ type ConfigurationMetrics struct {
 func (c *Client) CreateConfiguration(ctx context.Context, conf *Configuration) (*Configuration, error) {
 	const op = "create configuration"
 	if conf == nil {
-		return nil, invalid(op, "there is no configuration")
+		return nil, backend.Invalid(op, "there is no configuration")
 	}
 	send := *conf
 	send.ETag = ""
@@ -75,9 +76,9 @@ func (c *Client) CreateConfiguration(ctx context.Context, conf *Configuration) (
 func (c *Client) UpdateConfiguration(ctx context.Context, conf *Configuration) (*Configuration, error) {
 	const op = "update configuration"
 	if conf == nil {
-		return nil, invalid(op, "there is no configuration")
+		return nil, backend.Invalid(op, "there is no configuration")
 	}
-	if err := needETag(op, conf.ETag); err != nil {
+	if err := backend.NeedETag(op, string(conf.ETag)); err != nil {
 		return nil, err
 	}
 	send := *conf
@@ -86,18 +87,18 @@ func (c *Client) UpdateConfiguration(ctx context.Context, conf *Configuration) (
 
 func (c *Client) putConfiguration(ctx context.Context, op string, conf *Configuration, etag ETag) (*Configuration, error) {
 	if conf.ID == "" {
-		return nil, invalid(op, "the id is empty")
+		return nil, backend.Invalid(op, "the id is empty")
 	}
 	if conf.SchemaVersion == "" {
 		conf.SchemaVersion = "1.0"
 	}
 	r := &rest.Request{Op: op, Method: http.MethodPut, Path: []string{"configurations", conf.ID}, IfMatch: string(etag), Body: conf, Idempotent: etag == AnyETag}
-	return result[Configuration](ctx, c, r)
+	return backend.Result[Configuration](ctx, c.rest, r)
 }
 
 // GetConfiguration returns a configuration with the newest results of its metrics.
 func (c *Client) GetConfiguration(ctx context.Context, id string) (*Configuration, error) {
-	return result[Configuration](ctx, c, &rest.Request{Op: "get configuration", Method: http.MethodGet, Path: []string{"configurations", id}, Idempotent: true})
+	return backend.Result[Configuration](ctx, c.rest, &rest.Request{Op: "get configuration", Method: http.MethodGet, Path: []string{"configurations", id}, Idempotent: true})
 }
 
 // ListConfigurations returns up to top configurations; 0 is all that a hub can
@@ -105,12 +106,12 @@ func (c *Client) GetConfiguration(ctx context.Context, id string) (*Configuratio
 func (c *Client) ListConfigurations(ctx context.Context, top int) ([]*Configuration, error) {
 	const op = "list configurations"
 	if top < 0 {
-		return nil, invalid(op, "top is negative")
+		return nil, backend.Invalid(op, "top is negative")
 	}
 	if top == 0 {
 		top = 100
 	}
-	return list[Configuration](ctx, c, &rest.Request{Op: op, Method: http.MethodGet, Path: []string{"configurations"},
+	return backend.List[Configuration](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodGet, Path: []string{"configurations"},
 		Query: url.Values{"top": {strconv.Itoa(top)}}, Idempotent: true})
 }
 
@@ -119,7 +120,7 @@ func (c *Client) ListConfigurations(ctx context.Context, top int) ([]*Configurat
 // which [AnyETag] makes any.
 func (c *Client) DeleteConfiguration(ctx context.Context, id string, etag ETag) error {
 	const op = "delete configuration"
-	if err := needETag(op, etag); err != nil {
+	if err := backend.NeedETag(op, string(etag)); err != nil {
 		return err
 	}
 	_, err := c.rest.Do(ctx, &rest.Request{Op: op, Method: http.MethodDelete, Path: []string{"configurations", id}, IfMatch: string(etag), Idempotent: true}, nil)
@@ -130,7 +131,7 @@ func (c *Client) DeleteConfiguration(ctx context.Context, id string, etag ETag) 
 func (c *Client) ApplyConfigurationContent(ctx context.Context, deviceID string, content *ConfigurationContent) error {
 	const op = "apply configuration content"
 	if content == nil {
-		return invalid(op, "there is no content")
+		return backend.Invalid(op, "there is no content")
 	}
 	path, err := identityPath(op, "devices", deviceID, "", "applyConfigurationContent")
 	if err != nil {
@@ -154,7 +155,7 @@ func (c *Client) TestConfigurationQueries(ctx context.Context, targetCondition s
 	if metricQueries == nil {
 		metricQueries = map[string]string{}
 	}
-	e, err := result[ConfigurationQueryErrors](ctx, c, &rest.Request{Op: "test configuration queries", Method: http.MethodPost,
+	e, err := backend.Result[ConfigurationQueryErrors](ctx, c.rest, &rest.Request{Op: "test configuration queries", Method: http.MethodPost,
 		Path: []string{"configurations", "testQueries"}, Idempotent: true,
 		Body: map[string]any{"targetCondition": targetCondition, "customMetricQueries": metricQueries}})
 	if err != nil {

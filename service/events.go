@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azeventhubs/v2"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/link"
 )
 
@@ -124,11 +125,11 @@ type EventsOptions struct {
 // Events reads the events of a hub by its Event Hubs-compatible endpoint. It is
 // safe for use by many goroutines.
 type Events struct {
-	opts    *ClientOptions
+	opts    *backend.Options
 	events  EventsOptions
 	resolve func(context.Context) (*endpoint, error)
 
-	turn   chan struct{} // holds one element while nobody connects
+	turn   backend.Turn // free while nobody connects
 	mu     sync.Mutex
 	client *azeventhubs.ConsumerClient // nil until needed
 	hub    string
@@ -158,7 +159,7 @@ func (c *Client) Events(o *EventsOptions) *Events {
 // Hubs-compatible endpoint: Endpoint=sb://…;SharedAccessKeyName=…;
 // SharedAccessKey=…;EntityPath=…. It does no I/O.
 func NewEventsFromConnectionString(connectionString string, o *ClientOptions, events *EventsOptions) (*Events, error) {
-	opts, err := o.withDefaults()
+	opts, err := (*backend.Options)(o).WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -177,8 +178,8 @@ func NewEventsFromConnectionString(connectionString string, o *ClientOptions, ev
 	return newEvents(opts, events, func(context.Context) (*endpoint, error) { return at, nil }), nil
 }
 
-func newEvents(opts *ClientOptions, o *EventsOptions, resolve func(context.Context) (*endpoint, error)) *Events {
-	e := &Events{opts: opts, resolve: resolve, turn: newTurn()}
+func newEvents(opts *backend.Options, o *EventsOptions, resolve func(context.Context) (*endpoint, error)) *Events {
+	e := &Events{opts: opts, resolve: resolve, turn: backend.NewTurn()}
 	if o != nil {
 		e.events = *o
 	}
@@ -204,10 +205,10 @@ func secretPart(connectionString string) string {
 
 // open returns the client of the endpoint, made when it is not there.
 func (e *Events) open(ctx context.Context) (*azeventhubs.ConsumerClient, error) {
-	if err := take(ctx, e.turn); err != nil {
+	if err := e.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { e.turn <- struct{}{} }()
+	defer e.turn.Give()
 	e.mu.Lock()
 	client, closed := e.client, e.closed
 	e.mu.Unlock()
@@ -258,7 +259,7 @@ func (e *Events) connect(at *endpoint) (*azeventhubs.ConsumerClient, error) {
 			}
 			path.WebSocket = &link.WebSocket{Path: "/$servicebus/websocket", Subprotocol: webSocketProtocol}
 		}
-		d, err := link.NewDialer(at.host, nil, e.opts.link(), path)
+		d, err := link.NewDialer(at.host, nil, e.opts.Link(), path)
 		if err != nil {
 			return nil, err
 		}

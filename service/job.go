@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -105,7 +106,7 @@ type jobRequest struct {
 func (c *Client) ScheduleTwinUpdate(ctx context.Context, jobID string, u *TwinUpdate, o *JobOptions) (*Job, error) {
 	const op = "schedule twin update"
 	if u == nil || u.Tags == nil && u.Desired == nil {
-		return nil, invalid(op, "there is nothing to change: set Tags or Desired")
+		return nil, backend.Invalid(op, "there is nothing to change: set Tags or Desired")
 	}
 	body := u.body()
 	body["etag"] = AnyETag
@@ -130,11 +131,11 @@ func (c *Client) ScheduleMethod(ctx context.Context, jobID, name string, payload
 func (c *Client) schedule(ctx context.Context, op string, j *jobRequest, o *JobOptions) (*Job, error) {
 	switch {
 	case j.ID == "" || len(j.ID) > 64:
-		return nil, invalid(op, "the job id has %d characters, it can have 1 to 64", len(j.ID))
+		return nil, backend.Invalid(op, "the job id has %d characters, it can have 1 to 64", len(j.ID))
 	case o == nil || o.Query == "":
-		return nil, invalid(op, `JobOptions.Query is empty: say which devices, "*" is all`)
+		return nil, backend.Invalid(op, `JobOptions.Query is empty: say which devices, "*" is all`)
 	case o.MaxExecutionTime < 0:
-		return nil, invalid(op, "MaxExecutionTime is negative")
+		return nil, backend.Invalid(op, "MaxExecutionTime is negative")
 	}
 	j.Query, j.MaxExecutionSeconds = o.Query, int64((o.MaxExecutionTime+time.Second-1)/time.Second)
 	if j.MaxExecutionSeconds == 0 {
@@ -145,17 +146,17 @@ func (c *Client) schedule(ctx context.Context, op string, j *jobRequest, o *JobO
 		start = time.Now()
 	}
 	j.StartTime = start.UTC().Format("2006-01-02T15:04:05.000Z")
-	return result[Job](ctx, c, &rest.Request{Op: op, Method: http.MethodPut, Path: []string{"jobs", "v2", j.ID}, Body: j})
+	return backend.Result[Job](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodPut, Path: []string{"jobs", "v2", j.ID}, Body: j})
 }
 
 // GetJob returns a job.
 func (c *Client) GetJob(ctx context.Context, jobID string) (*Job, error) {
-	return result[Job](ctx, c, &rest.Request{Op: "get job", Method: http.MethodGet, Path: []string{"jobs", "v2", jobID}, Idempotent: true})
+	return backend.Result[Job](ctx, c.rest, &rest.Request{Op: "get job", Method: http.MethodGet, Path: []string{"jobs", "v2", jobID}, Idempotent: true})
 }
 
 // CancelJob ends a job. What it has done stays done.
 func (c *Client) CancelJob(ctx context.Context, jobID string) (*Job, error) {
-	return result[Job](ctx, c, &rest.Request{Op: "cancel job", Method: http.MethodPost, Path: []string{"jobs", "v2", jobID, "cancel"}})
+	return backend.Result[Job](ctx, c.rest, &rest.Request{Op: "cancel job", Method: http.MethodPost, Path: []string{"jobs", "v2", jobID, "cancel"}})
 }
 
 // WaitForJob waits until a job has ended, well or not, asking every interval; 0 is
@@ -209,8 +210,9 @@ func (c *Client) ListJobs(ctx context.Context, o *ListJobsOptions) iter.Seq2[*Jo
 	if o.Status != "" {
 		query.Set("jobStatus", string(o.Status))
 	}
-	return decoded[*Job]("list jobs", rows(&QueryOptions{PageSize: o.PageSize}, func(o *QueryOptions) (*Page, error) {
-		return c.page(ctx, &rest.Request{Op: "list jobs", Method: http.MethodGet, Path: []string{"jobs", "v2", "query"}, Query: query, Idempotent: true}, o)
+	const op = "list jobs"
+	return backend.Decoded[*Job](op, backend.Rows(op, backend.From{PageSize: o.PageSize}, func(from backend.From) (*backend.Page, error) {
+		return backend.Fetch(ctx, c.rest, &rest.Request{Op: op, Method: http.MethodGet, Path: []string{"jobs", "v2", "query"}, Query: query, Idempotent: true}, from)
 	}))
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -49,9 +50,9 @@ func (o *MethodOptions) validate(op string) error {
 	case o == nil:
 		return nil
 	case o.ResponseTimeout != 0 && (o.ResponseTimeout < 5*time.Second || o.ResponseTimeout > 300*time.Second):
-		return invalid(op, "ResponseTimeout is %v, it can be 5s to 5m", o.ResponseTimeout)
+		return backend.Invalid(op, "ResponseTimeout is %v, it can be 5s to 5m", o.ResponseTimeout)
 	case o.ConnectTimeout < 0 || o.ConnectTimeout > 300*time.Second:
-		return invalid(op, "ConnectTimeout is %v, it can be 0 to 5m", o.ConnectTimeout)
+		return backend.Invalid(op, "ConnectTimeout is %v, it can be 0 to 5m", o.ConnectTimeout)
 	}
 	return nil
 }
@@ -67,11 +68,11 @@ type methodCall struct {
 func newMethodCall(op, name string, payload []byte, o *MethodOptions) (*methodCall, error) {
 	switch {
 	case name == "" || len(name) > 100:
-		return nil, invalid(op, "the method name has %d characters, it can have 1 to 100", len(name))
+		return nil, backend.Invalid(op, "the method name has %d characters, it can have 1 to 100", len(name))
 	case len(payload) > iothub.MaxMethodPayload:
-		return nil, invalid(op, "the payload has %d bytes, the limit is %d", len(payload), iothub.MaxMethodPayload)
+		return nil, backend.Invalid(op, "the payload has %d bytes, the limit is %d", len(payload), iothub.MaxMethodPayload)
 	case len(payload) > 0 && !json.Valid(payload):
-		return nil, invalid(op, "the payload is not JSON")
+		return nil, backend.Invalid(op, "the payload is not JSON")
 	}
 	if err := o.validate(op); err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (c *Client) InvokeMethod(ctx context.Context, deviceID, moduleID, name stri
 	if err != nil {
 		return nil, err
 	}
-	a, err := result[methodAnswer](ctx, c, &rest.Request{Op: op, Method: http.MethodPost, Path: path, Body: call, Timeout: o.wait()})
+	a, err := backend.Result[methodAnswer](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodPost, Path: path, Body: call, Timeout: o.wait()})
 	if err != nil {
 		return nil, err
 	}

@@ -3,19 +3,19 @@ package service
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 )
 
 // Defaults of [ClientOptions].
 const (
-	DefaultConnectTimeout = 30 * time.Second
-	DefaultRequestTimeout = 60 * time.Second
+	DefaultConnectTimeout = backend.DefaultConnectTimeout
+	DefaultRequestTimeout = backend.DefaultRequestTimeout
 )
 
 // ClientOptions configures a [Client]. The zero value, or a nil pointer, is the
@@ -76,66 +76,4 @@ type ClientOptions struct {
 	// ProductInfo stands before the name of this library in what the client
 	// tells the hub of itself.
 	ProductInfo string
-}
-
-// withDefaults returns a checked copy with every zero field set.
-func (o *ClientOptions) withDefaults() (*ClientOptions, error) {
-	var c ClientOptions
-	if o != nil {
-		c = *o
-	}
-	for _, d := range []struct {
-		name          string
-		value         *time.Duration
-		fallback, min time.Duration
-	}{
-		{"ConnectTimeout", &c.ConnectTimeout, DefaultConnectTimeout, time.Millisecond},
-		{"RequestTimeout", &c.RequestTimeout, DefaultRequestTimeout, time.Millisecond},
-		{"TokenLifetime", &c.TokenLifetime, iothub.DefaultTokenLifetime, 5 * time.Second},
-	} {
-		if *d.value == 0 {
-			*d.value = d.fallback
-		}
-		if *d.value < d.min {
-			return nil, badOption("%s is %v, it must be at least %v", d.name, *d.value, d.min)
-		}
-	}
-	if c.AMQPPort == 0 {
-		c.AMQPPort = 5671
-	}
-	if c.AMQPPort < 0 || c.AMQPPort > 65535 {
-		return nil, badOption("AMQPPort is %d, it can be 1 to 65535, 0 is 5671", c.AMQPPort)
-	}
-	if c.Retry == nil {
-		c.Retry = &iothub.RetryPolicy{
-			Strategy:     iothub.RetryExponentialBackoffWithJitter,
-			InitialDelay: 500 * time.Millisecond, MaxDelay: 20 * time.Second, Limit: time.Minute,
-		}
-	}
-	if c.Retry.InitialDelay < 0 || c.Retry.MaxDelay < 0 || c.Retry.Limit < 0 {
-		return nil, badOption("Retry has a negative duration")
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &c, nil
-}
-
-func badOption(format string, args ...any) error { return invalid("options", format, args...) }
-
-// link returns the options of the package that dials.
-func (o *ClientOptions) link() *iothub.ClientOptions {
-	return &iothub.ClientOptions{TLS: o.TLS, Dial: o.Dial, Proxy: o.Proxy, ConnectTimeout: o.ConnectTimeout, Logger: o.Logger}
-}
-
-func (o *ClientOptions) userAgent() string {
-	const name = "iothub-go-service"
-	if o.ProductInfo != "" {
-		return o.ProductInfo + " " + name
-	}
-	return name
-}
-
-func invalid(op, format string, args ...any) error {
-	return &iothub.Error{Op: op, Kind: iothub.KindInvalidArgument, Err: fmt.Errorf(format, args...)}
 }

@@ -3,18 +3,13 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"net/http"
-	"strconv"
 	"strings"
 
-	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
-
-// maxPage is the largest page of a query.
-const maxPage = 1000
 
 // QueryOptions are for queries. The zero value, and nil, are the defaults.
 type QueryOptions struct {
@@ -48,107 +43,48 @@ type Page struct {
 
 // QueryPage returns one page of a query. [Client.Query] reads them all.
 func (c *Client) QueryPage(ctx context.Context, query string, o *QueryOptions) (*Page, error) {
-	const op = "query"
-	if query == "" {
-		return nil, invalid(op, "the query is empty")
-	}
-	r := &rest.Request{Op: op, Method: http.MethodPost, Path: []string{"devices", "query"}, Idempotent: true,
-		Body: map[string]string{"query": query}}
-	return c.page(ctx, r, o)
-}
-
-// page sends a request for one page of rows.
-func (c *Client) page(ctx context.Context, r *rest.Request, o *QueryOptions) (*Page, error) {
-	r.Header = http.Header{}
-	if o != nil {
-		if o.PageSize < 0 || o.PageSize > maxPage {
-			return nil, invalid(r.Op, "PageSize is %d, it can be 1 to %d", o.PageSize, maxPage)
-		}
-		if o.PageSize > 0 {
-			r.Header.Set("x-ms-max-item-count", strconv.Itoa(o.PageSize))
-		}
-		if o.Continuation != "" {
-			r.Header.Set("x-ms-continuation", o.Continuation)
-		}
-	}
-	p := &Page{}
-	resp, err := c.rest.Do(ctx, r, &p.Rows)
+	p, err := c.queryPage(ctx, query, o.from())
 	if err != nil {
 		return nil, err
 	}
-	p.Type = RowType(resp.Header.Get("x-ms-item-type"))
-	p.Continuation = resp.Header.Get("x-ms-continuation")
-	return p, nil
+	return &Page{Type: RowType(p.Type), Rows: p.Rows, Continuation: p.Continuation}, nil
+}
+
+const queryOp = "query"
+
+func (c *Client) queryPage(ctx context.Context, query string, from backend.From) (*backend.Page, error) {
+	if query == "" {
+		return nil, backend.Invalid(queryOp, "the query is empty")
+	}
+	return backend.Fetch(ctx, c.rest, &rest.Request{Op: queryOp, Method: http.MethodPost, Path: []string{"devices", "query"}, Idempotent: true,
+		Body: map[string]string{"query": query}}, from)
+}
+
+// from is where a query with these options begins.
+func (o *QueryOptions) from() backend.From {
+	if o == nil {
+		return backend.From{}
+	}
+	return backend.From{PageSize: o.PageSize, Continuation: o.Continuation}
 }
 
 // Query returns the rows of a query as JSON objects, fetched page by page as they
 // are read. After an error it ends; reading it again begins anew. The language is
 // that of IoT Hub: "SELECT * FROM devices WHERE tags.site = 'north'".
 func (c *Client) Query(ctx context.Context, query string, o *QueryOptions) iter.Seq2[json.RawMessage, error] {
-	return rows(o, func(o *QueryOptions) (*Page, error) { return c.QueryPage(ctx, query, o) })
+	return backend.Rows(queryOp, o.from(), func(from backend.From) (*backend.Page, error) { return c.queryPage(ctx, query, from) })
 }
 
 // QueryTwins is [Client.Query] for queries whose rows are whole twins:
 // "SELECT * FROM devices" or "… FROM devices.modules".
 func (c *Client) QueryTwins(ctx context.Context, query string, o *QueryOptions) iter.Seq2[*Twin, error] {
-	return decoded[*Twin]("query", c.Query(ctx, query, o))
+	return backend.Decoded[*Twin](queryOp, c.Query(ctx, query, o))
 }
 
 // QueryAs is [Client.Query] with rows decoded into values of T, a struct with json
 // tags for one.
 func QueryAs[T any](ctx context.Context, c *Client, query string, o *QueryOptions) iter.Seq2[T, error] {
-	return decoded[T]("query", c.Query(ctx, query, o))
-}
-
-// rows reads page after page.
-func rows(o *QueryOptions, fetch func(*QueryOptions) (*Page, error)) iter.Seq2[json.RawMessage, error] {
-	return func(yield func(json.RawMessage, error) bool) {
-		at := QueryOptions{}
-		if o != nil {
-			at = *o
-		}
-		for {
-			p, err := fetch(&at)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, row := range p.Rows {
-				if !yield(row, nil) {
-					return
-				}
-			}
-			if p.Continuation == "" {
-				return
-			}
-			if p.Continuation == at.Continuation && len(p.Rows) == 0 {
-				yield(nil, &iothub.Error{Op: "query", Kind: iothub.KindProtocol,
-					Err: fmt.Errorf("an empty page is followed by itself")})
-				return
-			}
-			at.Continuation = p.Continuation
-		}
-	}
-}
-
-func decoded[T any](op string, rows iter.Seq2[json.RawMessage, error]) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var zero T
-		for row, err := range rows {
-			if err != nil {
-				yield(zero, err)
-				return
-			}
-			var t T
-			if err := json.Unmarshal(row, &t); err != nil {
-				yield(zero, &iothub.Error{Op: op, Kind: iothub.KindProtocol, Err: fmt.Errorf("a row is not what was expected: %w", err)})
-				return
-			}
-			if !yield(t, nil) {
-				return
-			}
-		}
-	}
+	return backend.Decoded[T](queryOp, c.Query(ctx, query, o))
 }
 
 // Quote returns s as a string of the query language: with it, what comes from

@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 )
 
 // The addresses of what the hub tells back ends (IoT Hub AMQP support).
@@ -74,7 +75,7 @@ type Receiver[T any] struct {
 	credit  int32
 	decode  func([]byte) (T, error)
 
-	turn chan struct{} // holds one element while nobody makes the link
+	turn backend.Turn // free while nobody makes the link
 
 	mu     sync.Mutex
 	link   *amqp.Receiver // nil until needed, or lost
@@ -114,7 +115,7 @@ func (c *Client) FileNotices(o *ReceiverOptions) *Receiver[FileNotice] {
 }
 
 func newReceiver[T any](c *Client, op, address string, o *ReceiverOptions, decode func([]byte) (T, error)) *Receiver[T] {
-	r := &Receiver[T]{client: c, op: op, address: address, credit: defaultCredit, decode: decode, turn: newTurn()}
+	r := &Receiver[T]{client: c, op: op, address: address, credit: defaultCredit, decode: decode, turn: backend.NewTurn()}
 	if o != nil && o.Prefetch > 0 {
 		r.credit = int32(min(o.Prefetch, 1000))
 	}
@@ -193,10 +194,10 @@ func (r *Receiver[T]) delivery(ctx context.Context, link *amqp.Receiver, m *amqp
 
 // open returns the link, made when it is not there.
 func (r *Receiver[T]) open(ctx context.Context) (*amqp.Receiver, error) {
-	if err := take(ctx, r.turn); err != nil {
+	if err := r.turn.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { r.turn <- struct{}{} }()
+	defer r.turn.Give()
 	r.mu.Lock()
 	link, owner, closed := r.link, r.owner, r.closed
 	r.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/link"
 )
 
@@ -18,7 +19,7 @@ import (
 func (c *Client) redirect(ctx context.Context) (*endpoint, error) {
 	const op = "find the endpoint of events"
 	if c.cs == nil {
-		return nil, invalid(op, "IoT Hub gives no events to tokens of Entra ID: make the client from a connection string, or use NewEventsFromConnectionString")
+		return nil, backend.Invalid(op, "IoT Hub gives no events to tokens of Entra ID: make the client from a connection string, or use NewEventsFromConnectionString")
 	}
 	s, err := c.amqp.get(ctx)
 	if err != nil {

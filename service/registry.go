@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -182,7 +182,7 @@ func connectionString(host, deviceID, moduleID string, a *Authentication) string
 func (c *Client) CreateDevice(ctx context.Context, d *Device) (*Device, error) {
 	const op = "create device"
 	if d == nil {
-		return nil, invalid(op, "there is no device")
+		return nil, backend.Invalid(op, "there is no device")
 	}
 	send := *d
 	send.ETag, send.Authentication = "", d.Authentication.orDefault()
@@ -196,9 +196,9 @@ func (c *Client) CreateDevice(ctx context.Context, d *Device) (*Device, error) {
 func (c *Client) UpdateDevice(ctx context.Context, d *Device) (*Device, error) {
 	const op = "update device"
 	if d == nil {
-		return nil, invalid(op, "there is no device")
+		return nil, backend.Invalid(op, "there is no device")
 	}
-	if err := needETag(op, d.ETag); err != nil {
+	if err := backend.NeedETag(op, string(d.ETag)); err != nil {
 		return nil, err
 	}
 	return c.putDevice(ctx, op, d, d.ETag)
@@ -210,7 +210,7 @@ func (c *Client) putDevice(ctx context.Context, op string, d *Device, etag ETag)
 		return nil, err
 	}
 	r := &rest.Request{Op: op, Method: http.MethodPut, Path: path, IfMatch: string(etag), Body: d, Idempotent: etag == AnyETag}
-	return result[Device](ctx, c, r)
+	return backend.Result[Device](ctx, c.rest, r)
 }
 
 // GetDevice returns a device. It fails with iothub.KindNotFound when there is
@@ -231,13 +231,13 @@ func (c *Client) DeleteDevice(ctx context.Context, deviceID string, etag ETag) e
 func (c *Client) ListDevices(ctx context.Context, top int) ([]*Device, error) {
 	const op = "list devices"
 	if top < 0 || top > 1000 {
-		return nil, invalid(op, "top is %d, it can be 1 to 1000", top)
+		return nil, backend.Invalid(op, "top is %d, it can be 1 to 1000", top)
 	}
 	if top == 0 {
 		top = 1000
 	}
 	r := &rest.Request{Op: op, Method: http.MethodGet, Path: []string{"devices"}, Query: url.Values{"top": {strconv.Itoa(top)}}, Idempotent: true}
-	return list[Device](ctx, c, r)
+	return backend.List[Device](ctx, c.rest, r)
 }
 
 // CreateModule makes a module of a device, which must exist; see
@@ -245,7 +245,7 @@ func (c *Client) ListDevices(ctx context.Context, top int) ([]*Device, error) {
 func (c *Client) CreateModule(ctx context.Context, m *Module) (*Module, error) {
 	const op = "create module"
 	if m == nil {
-		return nil, invalid(op, "there is no module")
+		return nil, backend.Invalid(op, "there is no module")
 	}
 	send := *m
 	send.ETag, send.Authentication = "", m.Authentication.orDefault()
@@ -257,9 +257,9 @@ func (c *Client) CreateModule(ctx context.Context, m *Module) (*Module, error) {
 func (c *Client) UpdateModule(ctx context.Context, m *Module) (*Module, error) {
 	const op = "update module"
 	if m == nil {
-		return nil, invalid(op, "there is no module")
+		return nil, backend.Invalid(op, "there is no module")
 	}
-	if err := needETag(op, m.ETag); err != nil {
+	if err := backend.NeedETag(op, string(m.ETag)); err != nil {
 		return nil, err
 	}
 	return c.putModule(ctx, op, m, m.ETag)
@@ -271,13 +271,13 @@ func (c *Client) putModule(ctx context.Context, op string, m *Module, etag ETag)
 		return nil, err
 	}
 	r := &rest.Request{Op: op, Method: http.MethodPut, Path: path, IfMatch: string(etag), Body: m, Idempotent: etag == AnyETag}
-	return result[Module](ctx, c, r)
+	return backend.Result[Module](ctx, c.rest, r)
 }
 
 // modulePath refuses the empty module, which would be the device.
 func modulePath(op, deviceID, moduleID string) ([]string, error) {
 	if moduleID == "" {
-		return nil, invalid(op, "ModuleID is empty")
+		return nil, backend.Invalid(op, "ModuleID is empty")
 	}
 	return identityPath(op, "devices", deviceID, moduleID)
 }
@@ -290,7 +290,7 @@ func (c *Client) GetModule(ctx context.Context, deviceID, moduleID string) (*Mod
 	if err != nil {
 		return nil, err
 	}
-	return result[Module](ctx, c, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
+	return backend.Result[Module](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
 }
 
 // DeleteModule deletes a module; see [Client.DeleteDevice].
@@ -309,11 +309,11 @@ func (c *Client) ListModules(ctx context.Context, deviceID string) ([]*Module, e
 	if err != nil {
 		return nil, err
 	}
-	return list[Module](ctx, c, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
+	return backend.List[Module](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
 }
 
 func (c *Client) deleteIdentity(ctx context.Context, op, deviceID, moduleID string, etag ETag) error {
-	if err := needETag(op, etag); err != nil {
+	if err := backend.NeedETag(op, string(etag)); err != nil {
 		return err
 	}
 	path, err := identityPath(op, "devices", deviceID, moduleID)
@@ -334,7 +334,7 @@ type RegistryStatistics struct {
 
 // RegistryStatistics returns how many devices the hub has.
 func (c *Client) RegistryStatistics(ctx context.Context) (*RegistryStatistics, error) {
-	return result[RegistryStatistics](ctx, c, &rest.Request{Op: "registry statistics", Method: http.MethodGet, Path: []string{"statistics", "devices"}, Idempotent: true})
+	return backend.Result[RegistryStatistics](ctx, c.rest, &rest.Request{Op: "registry statistics", Method: http.MethodGet, Path: []string{"statistics", "devices"}, Idempotent: true})
 }
 
 // ConnectedDevices returns how many devices are connected.
@@ -346,31 +346,11 @@ func (c *Client) ConnectedDevices(ctx context.Context) (int, error) {
 	return s.ConnectedDeviceCount, err
 }
 
-// result sends a request whose answer is one T.
-func result[T any](ctx context.Context, c *Client, r *rest.Request) (*T, error) {
-	t := new(T)
-	resp, err := c.rest.Do(ctx, r, t)
-	if err != nil {
-		return nil, err
-	}
-	if len(resp.Body) == 0 {
-		return nil, &iothub.Error{Op: r.Op, Kind: iothub.KindProtocol, Code: resp.Status, Err: errNoBody}
-	}
-	return t, nil
-}
-
-// list sends a request whose answer is an array of T.
-func list[T any](ctx context.Context, c *Client, r *rest.Request) ([]*T, error) {
-	var l []*T
-	_, err := c.rest.Do(ctx, r, &l)
-	return l, err
-}
-
 // get sends a request for what belongs to an identity.
 func get[T any](ctx context.Context, c *Client, op, first, deviceID, moduleID string) (*T, error) {
 	path, err := identityPath(op, first, deviceID, moduleID)
 	if err != nil {
 		return nil, err
 	}
-	return result[T](ctx, c, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
+	return backend.Result[T](ctx, c.rest, &rest.Request{Op: op, Method: http.MethodGet, Path: path, Idempotent: true})
 }

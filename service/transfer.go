@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -46,20 +47,20 @@ type Transfer struct {
 func (c *Client) StartTransfer(ctx context.Context, t *Transfer) (*Transfer, error) {
 	const op = "start transfer"
 	if t == nil || t.Type != ImportJob && t.Type != ExportJob {
-		return nil, invalid(op, "the type is neither import nor export")
+		return nil, backend.Invalid(op, "the type is neither import nor export")
 	}
 	r := &rest.Request{Op: op, Method: http.MethodPost, Path: []string{"jobs", "create"}, Body: t}
-	return result[Transfer](ctx, c, r)
+	return backend.Result[Transfer](ctx, c.rest, r)
 }
 
 // GetTransfer returns an import or export.
 func (c *Client) GetTransfer(ctx context.Context, id string) (*Transfer, error) {
-	return result[Transfer](ctx, c, &rest.Request{Op: "get transfer", Method: http.MethodGet, Path: []string{"jobs", id}, Idempotent: true})
+	return backend.Result[Transfer](ctx, c.rest, &rest.Request{Op: "get transfer", Method: http.MethodGet, Path: []string{"jobs", id}, Idempotent: true})
 }
 
 // ListTransfers returns the imports and exports that the hub remembers.
 func (c *Client) ListTransfers(ctx context.Context) ([]*Transfer, error) {
-	return list[Transfer](ctx, c, &rest.Request{Op: "list transfers", Method: http.MethodGet, Path: []string{"jobs"}, Idempotent: true})
+	return backend.List[Transfer](ctx, c.rest, &rest.Request{Op: "list transfers", Method: http.MethodGet, Path: []string{"jobs"}, Idempotent: true})
 }
 
 // CancelTransfer ends an import or export. What it has done stays done.

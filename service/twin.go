@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/backend"
 	"github.com/iothub-go/iothub/internal/rest"
 )
 
@@ -162,7 +163,7 @@ func (c *Client) ReplaceTwin(ctx context.Context, deviceID, moduleID string, u *
 
 func (c *Client) changeTwin(ctx context.Context, op, method, deviceID, moduleID string, u *TwinUpdate) (*Twin, error) {
 	if u == nil || u.Tags == nil && u.Desired == nil {
-		return nil, invalid(op, "there is nothing to change: set Tags or Desired")
+		return nil, backend.Invalid(op, "there is nothing to change: set Tags or Desired")
 	}
 	path, err := identityPath(op, "twins", deviceID, moduleID)
 	if err != nil {
@@ -175,7 +176,7 @@ func (c *Client) changeTwin(ctx context.Context, op, method, deviceID, moduleID 
 	// To merge or put the same twice is as good as once, unless the first has
 	// made the version another one.
 	r := &rest.Request{Op: op, Method: method, Path: path, IfMatch: string(etag), Body: u.body(), Idempotent: etag == AnyETag}
-	return result[Twin](ctx, c, r)
+	return backend.Result[Twin](ctx, c.rest, r)
 }
 
 // maxEdits is how often others may be faster than EditTwin.
