@@ -30,7 +30,9 @@ func dpsCall(t testing.TB, s *hub.Server, cert *tls.Certificate, method, path, t
 	if err != nil {
 		t.Fatal(err)
 	}
+	header := http.Header{}
 	if token == "owner" {
+		header.Set("If-Match", "*") // make it, or change what is there
 		signed, err := cs.Credential().Token(t.Context(), cs.HostName, time.Now(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
@@ -41,6 +43,7 @@ func dpsCall(t testing.TB, s *hub.Server, cert *tls.Certificate, method, path, t
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header = header
 	if token != "" {
 		r.Header.Set("Authorization", token)
 	}

@@ -84,8 +84,8 @@ func condition(r *rest.Request, etag ETag) {
 	r.IfMatch = string(etag)
 }
 
-// validateID checks an id of up to 128 letters, digits and "-._:", which begins and
-// ends with a letter or digit.
+// validateID checks an id of up to 128 letters, digits and "-._:", which ends with a
+// letter, a digit or "-". (Terminology of the Device Provisioning Service)
 func validateID(op, what, id string) error {
 	const alnum = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	switch {
@@ -95,8 +95,8 @@ func validateID(op, what, id string) error {
 		return backend.Invalid(op, "the %s has %d characters, it can have up to 128", what, len(id))
 	case strings.ContainsFunc(id, func(r rune) bool { return !strings.ContainsRune(alnum+"-._:", r) }):
 		return backend.Invalid(op, "the %s %q has other characters than letters, digits and -._:", what, id)
-	case !strings.ContainsRune(alnum, rune(id[0])) || !strings.ContainsRune(alnum, rune(id[len(id)-1])):
-		return backend.Invalid(op, "the %s %q does not begin and end with a letter or digit", what, id)
+	case !strings.ContainsRune(alnum+"-", rune(id[len(id)-1])):
+		return backend.Invalid(op, "the %s %q does not end with a letter, a digit or -", what, id)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ type InitialTwinProperties struct {
 // by the service.
 type IndividualEnrollment struct {
 	// RegistrationID is what the device registers as: up to 128 letters, digits
-	// and -._:, of which case does not count.
+	// and -._: of which case does not count, the last a letter, a digit or -.
 	RegistrationID string `json:"registrationId"`
 	// DeviceID is its id in the hub; empty is RegistrationID.
 	DeviceID string `json:"deviceId,omitempty"`

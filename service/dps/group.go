@@ -11,8 +11,7 @@ import (
 // the key of the group, or with certificates that an authority has signed. What a
 // caller does not set is set by the service.
 type EnrollmentGroup struct {
-	// EnrollmentGroupID has up to 128 letters, digits and -._:, of which case
-	// does not count.
+	// EnrollmentGroupID is as IndividualEnrollment.RegistrationID.
 	EnrollmentGroupID string `json:"enrollmentGroupId"`
 	// Attestation is how the devices prove themselves.
 	Attestation AttestationMechanism `json:"attestation,omitzero"`

@@ -211,18 +211,18 @@ func TestInvalid(t *testing.T) {
 	c, ctx := double(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("sent %s", r.URL) }), t.Context()
 	individual := func(id string) *dps.IndividualEnrollment { return &dps.IndividualEnrollment{RegistrationID: id} }
 	for name, call := range map[string]func() error{
-		"no enrollment":     func() error { _, err := c.CreateIndividualEnrollment(ctx, nil); return err },
-		"no group":          func() error { _, err := c.UpdateEnrollmentGroup(ctx, nil); return err },
-		"no id":             func() error { _, err := c.CreateIndividualEnrollment(ctx, individual("")); return err },
-		"a slash":           func() error { _, err := c.CreateIndividualEnrollment(ctx, individual("a/b")); return err },
-		"dots":              func() error { _, err := c.GetIndividualEnrollment(ctx, ".."); return err },
-		"a dash at the end": func() error { _, err := c.GetEnrollmentGroup(ctx, "a-"); return err },
-		"too long":          func() error { _, err := c.GetEnrollmentGroupAttestation(ctx, strings.Repeat("a", 129)); return err },
-		"update, no ETag":   func() error { _, err := c.UpdateIndividualEnrollment(ctx, individual("a")); return err },
-		"delete, no ETag":   func() error { return c.DeleteEnrollmentGroup(ctx, "a", "") },
-		"delete, no id":     func() error { return c.DeleteIndividualEnrollment(ctx, "", service.AnyETag) },
-		"registration":      func() error { _, err := c.GetRegistration(ctx, "ä"); return err },
-		"no registration":   func() error { return c.DeleteRegistration(ctx, "a b", service.AnyETag) },
+		"no enrollment":    func() error { _, err := c.CreateIndividualEnrollment(ctx, nil); return err },
+		"no group":         func() error { _, err := c.UpdateEnrollmentGroup(ctx, nil); return err },
+		"no id":            func() error { _, err := c.CreateIndividualEnrollment(ctx, individual("")); return err },
+		"a slash":          func() error { _, err := c.CreateIndividualEnrollment(ctx, individual("a/b")); return err },
+		"dots":             func() error { _, err := c.GetIndividualEnrollment(ctx, ".."); return err },
+		"a dot at the end": func() error { _, err := c.GetEnrollmentGroup(ctx, "a."); return err },
+		"too long":         func() error { _, err := c.GetEnrollmentGroupAttestation(ctx, strings.Repeat("a", 129)); return err },
+		"update, no ETag":  func() error { _, err := c.UpdateIndividualEnrollment(ctx, individual("a")); return err },
+		"delete, no ETag":  func() error { return c.DeleteEnrollmentGroup(ctx, "a", "") },
+		"delete, no id":    func() error { return c.DeleteIndividualEnrollment(ctx, "", service.AnyETag) },
+		"registration":     func() error { _, err := c.GetRegistration(ctx, "ä"); return err },
+		"no registration":  func() error { return c.DeleteRegistration(ctx, "a b", service.AnyETag) },
 		"registrations": func() error {
 			for _, err := range c.QueryRegistrations(ctx, "", nil) {
 				return err

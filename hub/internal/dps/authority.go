@@ -89,7 +89,7 @@ func (s *Service) authority(name, etag string) (row[authorityDoc], error) {
 }
 
 // PutCertificate adds the certificate of an authority, PEM or base64 of DER, or
-// replaces the one of that name. It is not verified then, unless verified says that
+// replaces the one of that name if etag is its ETag or [core.AnyETag]. It is not verified then, unless verified says that
 // who adds it vouches for it, which Azure allows too.
 func (s *Service) PutCertificate(ctx context.Context, name, certificate string, verified bool, etag string) (CACertificate, error) {
 	if err := validateID("the name of the certificate", name); err != nil {
@@ -106,6 +106,8 @@ func (s *Service) PutCertificate(ctx context.Context, name, certificate string, 
 	defer s.write.Unlock()
 	old := s.authorities.get(keyOf(name))
 	switch {
+	case old.doc != nil && etag == "":
+		return CACertificate{}, conflict("certificate", name)
 	case old.doc != nil && !etagMatches(etag, old.rev):
 		return CACertificate{}, precondition(name)
 	case old.doc == nil && s.authorities.len() >= maxAuthorities:

@@ -103,10 +103,11 @@ func (s *Service) view(r row[enrollmentDoc], keys bool) Enrollment {
 	return e
 }
 
-// Put makes an enrollment or changes the one there is, if etag is its ETag, [core.AnyETag]
-// or empty. Keys and certificates that are left out stay as they are, keys of a new
-// one are made. The answer has the keys. Errors are *core.Error: 400004, 403204
-// above the quota, 404204 and 412204 when the ETag does not fit.
+// Put makes an enrollment or, if etag is its ETag or [core.AnyETag], changes the one
+// there is; an empty etag is for one that is new, as in Azure. Keys and certificates
+// that are left out stay as they are, keys of a new one are made. The answer has the
+// keys. Errors are *core.Error: 400004, 403204 above the quota, 404204, 409204 when
+// there is one already, and 412204 when the ETag does not fit.
 func (s *Service) Put(ctx context.Context, e Enrollment, etag string) (Enrollment, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -115,6 +116,8 @@ func (s *Service) Put(ctx context.Context, e Enrollment, etag string) (Enrollmen
 	switch {
 	case old.doc == nil && etag != "" && etag != core.AnyETag:
 		return Enrollment{}, noEnrollment(e.id())
+	case old.doc != nil && etag == "":
+		return Enrollment{}, conflict("enrollment", e.id())
 	case old.doc != nil && !etagMatches(etag, old.rev):
 		return Enrollment{}, precondition(e.id())
 	}
@@ -125,6 +128,12 @@ func precondition(id string) *core.Error {
 	return NewError(CodePreconditionFailed, "%.140q has another ETag: somebody has changed it; read it again", id)
 }
 
+// conflict refuses to make what is there. Azure says so to a PUT without If-Match,
+// too (https://github.com/Azure/azure-iot-sdk-csharp/issues/3076).
+func conflict(what, id string) *core.Error {
+	return NewError(CodeConflict, "there is the %s %.140q already; to change it give its ETag, or *, in If-Match", what, id)
+}
+
 // create makes an enrollment that must not be there.
 func (s *Service) create(ctx context.Context, e Enrollment) error {
 	s.write.Lock()
@@ -132,7 +141,7 @@ func (s *Service) create(ctx context.Context, e Enrollment) error {
 	t := s.table(e.isGroup())
 	old := t.get(keyOf(e.id()))
 	if old.doc != nil {
-		return NewError(CodeConflict, "there is an enrollment %.140q already", e.id())
+		return conflict("enrollment", e.id())
 	}
 	_, err := s.putLocked(ctx, t, e, old)
 	return err

@@ -91,14 +91,18 @@ func (e *env) close() {
 	}
 }
 
-// put makes an enrollment of JSON.
+// put makes an enrollment of JSON, or changes the one there is.
 func (e *env) put(id string, group bool, text string) dps.Enrollment {
 	e.t.Helper()
 	parsed, err := dps.ParseEnrollment([]byte(text), id, group)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	made, err := e.Put(e.t.Context(), parsed, "")
+	etag := ""
+	if _, err := e.Get(id, group); err == nil {
+		etag = core.AnyETag
+	}
+	made, err := e.Put(e.t.Context(), parsed, etag)
 	if err != nil {
 		e.t.Fatalf("put %s: %v", text, err)
 	}

@@ -33,7 +33,8 @@ const (
 
 // QueryEnrollments gives the individual enrollments, or the groups, that a query
 // takes, in the order of their ids. The text is SELECT * FROM enrollments or
-// enrollmentGroups, with WHERE as in twin queries; * and nothing take all.
+// enrollmentGroups, with WHERE as in twin queries; SELECT *, which the Azure CLI
+// sends, * and nothing take all.
 // (wire-service G2)
 func (s *Service) QueryEnrollments(text string, group bool, size int, continuation string) (Page, error) {
 	source := fromEnrollments
@@ -89,7 +90,7 @@ func parseQuery(text, source string, size int, continuation string) (*pageQuery,
 // afterFrom cuts SELECT * FROM source off a query.
 func afterFrom(text, source string) (string, error) {
 	text = strings.TrimSpace(text)
-	if text == "" || text == "*" {
+	if words := strings.ToUpper(strings.Join(strings.Fields(text), " ")); words == "" || words == "*" || words == "SELECT *" {
 		return "", nil
 	}
 	if len(text) > query.MaxLength {

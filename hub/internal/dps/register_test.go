@@ -140,6 +140,8 @@ func TestCertificates(t *testing.T) {
 			Type: "x509", X509: &dps.X509Attestation{CAReferences: &dps.CAReferences{Primary: "CA"}}}}
 		_, err := e.Put(ctx, reference, "")
 		wantCode(t, "a reference to what is not verified", err, dps.CodeBadRequest)
+		_, err = e.PutCertificate(ctx, "CA", authority.pem(), true, "")
+		wantCode(t, "making an authority that is there", err, dps.CodeConflict)
 		c, err := e.VerificationCode(ctx, "ca", "")
 		if err != nil || c.Properties.VerificationCode == "" || c.Properties.IsVerified {
 			t.Fatalf("%+v, %v", c, err)
@@ -257,6 +259,8 @@ func TestRequestsOfDevices(t *testing.T) {
 			t.Error("the registration does not end with the token")
 		}
 
+		_, err = e.Put(ctx, dps.Enrollment{RegistrationID: "ONE", Attestation: dps.AttestationMechanism{Type: "symmetricKey"}}, "")
+		wantCode(t, "making what is there", err, dps.CodeConflict)
 		e.put("one", false, `{"provisioningStatus":"disabled","attestation":{"type":"symmetricKey"}}`)
 		if state := e.register(dps.Credential{RegistrationID: "one", Token: token("one", key)}, ""); state.Status != "disabled" || state.ErrorCode != dps.CodeDisabled {
 			t.Errorf("disabled: %+v", state)
