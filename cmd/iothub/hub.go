@@ -40,6 +40,9 @@ type hubFlags struct {
 	units     int
 	faults    bool
 	noPage    bool
+	noDPS     bool
+	idScope   string
+	linked    []string
 	routing   string
 	groups    []string
 	logLevel  string
@@ -94,6 +97,9 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.BoolVar(&f.faults, "fault-injection", false, "let devices ask for faults of their own connection, as the test suites of the SDKs do (default true on a loopback address, otherwise false)")
 	flags.StringArrayVar(&f.groups, "consumer-group", nil, "consumer group of the built-in event hub beside $Default; repeatable")
 	flags.StringVar(&f.routing, "routing", "", "JSON file that says where events go: routes, endpoints, enrichments (docs/routing.md); default is what was set over REST")
+	flags.BoolVar(&f.noDPS, "no-provisioning", false, "leave out the Device Provisioning Service")
+	flags.StringVar(&f.idScope, "id-scope", "", "id scope of the provisioning service; default is one that is made once and kept in the data folder")
+	flags.StringArrayVar(&f.linked, "linked-hub", nil, "service connection string of another hub that devices are assigned to; may end in ;AllocationWeight=N; repeatable")
 	flags.BoolVar(&f.noPage, "no-page", false, "leave out the web page of the HTTPS listener")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
@@ -155,8 +161,10 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	}
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
-		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing, ConsumerGroups: f.groups,
-		Logger: log,
+		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing,
+		NoProvisioning: f.noDPS, IDScope: f.idScope, LinkedHubs: f.linked,
+		ConsumerGroups: f.groups,
+		Logger:         log,
 	}, nil
 }
 
@@ -193,6 +201,8 @@ func (f *hubFlags) serve(cmd *cobra.Command, srv *hub.Server) error {
 		return err
 	}
 	report.ServiceConnectionString = srv.ServiceConnectionString()
+	report.IDScope = srv.IDScope()
+	report.ProvisioningConnectionString = srv.ProvisioningConnectionString()
 	report.EventHub = srv.EventHubConnectionString("")
 	report.EventHubEmulator = srv.EventHubEmulatorConnectionString("")
 	if ip := net.ParseIP(f.listen); ip.IsUnspecified() && len(f.hostnames) == 0 {

@@ -47,3 +47,37 @@ func TestFaultInjectionFlag(t *testing.T) {
 		}
 	}
 }
+
+// The id scope can be chosen, stays otherwise, and the service can be left out.
+func TestProvisioningFlags(t *testing.T) {
+	data := t.TempDir()
+	run := func(args ...string) hubReport {
+		t.Helper()
+		h, r := beginHub(t, data, args...)
+		if code := h.stop(); code != exitOK {
+			t.Fatalf("%v: exit code %d: %s", args, code, h.stderr)
+		}
+		return r
+	}
+	made := run()
+	if !strings.HasPrefix(made.IDScope, "0ne") || !strings.Contains(made.ProvisioningConnectionString, "SharedAccessKeyName=provisioningserviceowner") {
+		t.Errorf("%q, %q", made.IDScope, made.ProvisioningConnectionString)
+	}
+	if r := run("--id-scope", "0neTEST", "--linked-hub", "HostName=other.example;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA;AllocationWeight=3"); r.IDScope != "0neTEST" {
+		t.Errorf("the id scope is %q", r.IDScope)
+	}
+	if r := run(); r.IDScope != made.IDScope {
+		t.Errorf("the id scope was %q, is %q", made.IDScope, r.IDScope)
+	}
+	if r := run("--no-provisioning"); r.IDScope != "" || r.ProvisioningConnectionString != "" {
+		t.Errorf("%q, %q", r.IDScope, r.ProvisioningConnectionString)
+	}
+	for _, args := range [][]string{
+		{"--id-scope", "0ne/1"}, {"--linked-hub", "HostName=x;DeviceId=d;SharedAccessKey=AAAA"}, {"--linked-hub", "AllocationWeight=200"},
+		{"--no-provisioning", "--id-scope", "0ne1"},
+	} {
+		if code, _, errs := once(t, append([]string{"hub", "--data", data}, args...)...); code == exitOK || strings.Contains(errs, "AAAA") {
+			t.Errorf("%v: exit code %d: %s", args, code, errs)
+		}
+	}
+}

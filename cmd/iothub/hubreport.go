@@ -16,6 +16,10 @@ import (
 type hubReport struct {
 	Listeners               []reportedListener `json:"listeners"`
 	ServiceConnectionString string             `json:"serviceConnectionString"`
+	// IDScope and ProvisioningConnectionString are of the Device Provisioning
+	// Service, for devices and for its back ends.
+	IDScope                      string `json:"idScope,omitempty"`
+	ProvisioningConnectionString string `json:"provisioningConnectionString,omitempty"`
 	// EventHub is for Event Hubs clients, and EventHubEmulator for those in
 	// development mode, which is without TLS.
 	EventHub         string             `json:"eventHubConnectionString,omitempty"`
@@ -95,6 +99,11 @@ func (r *hubReport) text() []byte {
 		line("")
 		line("Event Hubs-compatible connection string:")
 		line("  %s", r.EventHub)
+	}
+	if r.IDScope != "" {
+		line("")
+		line("Device Provisioning Service, id scope %s, connection string:", r.IDScope)
+		line("  %s", r.ProvisioningConnectionString)
 	}
 	if len(r.Devices) == 0 {
 		line("")

@@ -286,6 +286,7 @@ func TestReportText(t *testing.T) {
 	r := hubReport{
 		Listeners:               []reportedListener{{hub.MQTT, "127.0.0.1:8883"}, {hub.HTTPS, "127.0.0.1:443"}},
 		ServiceConnectionString: "HostName=127.0.0.1;SharedAccessKeyName=iothubowner;SharedAccessKey=S=",
+		IDScope:                 "0ne0000000A", ProvisioningConnectionString: "HostName=127.0.0.1;SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=P=",
 		Devices: []reportedIdentity{
 			{"dev1", "", "HostName=127.0.0.1;DeviceId=dev1;SharedAccessKey=D="},
 			{"dev1", "mod1", "HostName=127.0.0.1;DeviceId=dev1;ModuleId=mod1;SharedAccessKey=M="},
