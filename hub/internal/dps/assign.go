@@ -79,7 +79,7 @@ func (s *Service) done(key string) {
 func (s *Service) result(ctx context.Context, r row[registrationDoc]) *registrationDoc {
 	next := *r.doc
 	next.Request = nil
-	next.LastUpdated = core.Time{Time: s.now().UTC()}
+	next.LastUpdated = s.stamp()
 	e := s.table(r.doc.Group).get(r.doc.Enrollment).doc
 	if e == nil || e.Generation != r.doc.Generation {
 		next.fail(NewError(CodeNotFound, "the enrollment was removed"))

@@ -113,7 +113,7 @@ func (s *Service) PutCertificate(ctx context.Context, name, certificate string, 
 	case old.doc == nil && s.authorities.len() >= maxAuthorities:
 		return CACertificate{}, NewError(CodeLimit, "there are %d certificates, the limit", maxAuthorities)
 	}
-	now := core.Time{Time: s.now().UTC()}
+	now := s.stamp()
 	doc := &authorityDoc{Name: name, DER: cert.Raw, Verified: verified, Created: now, Updated: now, cert: cert}
 	if old.doc != nil {
 		doc.Created = old.doc.Created
@@ -158,7 +158,7 @@ func (s *Service) VerificationCode(ctx context.Context, name, etag string) (CACe
 		return CACertificate{}, err
 	}
 	doc := *r.doc
-	doc.Code, doc.Updated = strings.ToUpper(hex.EncodeToString(randomBytes(24))), core.Time{Time: s.now().UTC()}
+	doc.Code, doc.Updated = strings.ToUpper(hex.EncodeToString(randomBytes(24))), s.stamp()
 	return s.storeAuthority(ctx, &doc, r)
 }
 
@@ -187,6 +187,6 @@ func (s *Service) VerifyCertificate(ctx context.Context, name, proof, etag strin
 		return CACertificate{}, badRequest("the verification certificate is not valid now")
 	}
 	doc := *r.doc
-	doc.Verified, doc.Code, doc.Updated = true, "", core.Time{Time: now.UTC()}
+	doc.Verified, doc.Code, doc.Updated = true, "", s.stamp()
 	return s.storeAuthority(ctx, &doc, r)
 }

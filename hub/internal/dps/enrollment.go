@@ -203,7 +203,7 @@ func (s *Service) room(doc *enrollmentDoc) error {
 
 // prepare checks an enrollment, fills in what is left out, and gives what is stored.
 func (s *Service) prepare(e Enrollment, old *enrollmentDoc) (*enrollmentDoc, error) {
-	now := core.Time{Time: s.now().UTC()}
+	now := s.stamp()
 	doc := &enrollmentDoc{Enrollment: e, Generation: guid.New()}
 	doc.Created, doc.LastUpdated, doc.ETag, doc.RegistrationState = now, now, "", nil
 	var had *AttestationMechanism

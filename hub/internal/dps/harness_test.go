@@ -35,7 +35,7 @@ const scope = "0ne00000001"
 type env struct {
 	*dps.Service
 	t     *testing.T
-	store *memory.Store
+	store *keeper
 	cores []*core.Hub
 	hubs  []*namedHub
 	http  *http.Client
@@ -55,7 +55,7 @@ func (h *namedHub) Latency() time.Duration { return h.latency }
 
 func newEnv(t *testing.T, hubs int) *env {
 	t.Helper()
-	e := &env{t: t, store: memory.New(nil), http: &http.Client{}}
+	e := &env{t: t, store: &keeper{Store: memory.New(nil)}, http: &http.Client{}}
 	for i, name := range []string{"one.example", "two.example", "three.example"}[:hubs] {
 		h, err := core.New(t.Context(), core.Config{HostName: name}, memory.New(nil))
 		if err != nil {
@@ -243,4 +243,38 @@ func issue(t *testing.T, name string, authority bool, issuer cert, valid time.Du
 		t.Fatal(err)
 	}
 	return cert{c, key}
+}
+
+// signed is a token with a key in base64.
+func signed(t *testing.T, resource, key, policy string, until time.Time) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sas.Sign(resource, raw, until, policy)
+}
+
+// keeper is a storage that can be told not to delete.
+type keeper struct {
+	*memory.Store
+	keeps bool
+}
+
+func (k *keeper) Bucket(ctx context.Context, name string) (core.Bucket, error) {
+	b, err := k.Store.Bucket(ctx, name)
+	return keptBucket{b, k, name}, err
+}
+
+type keptBucket struct {
+	core.Bucket
+	keeper *keeper
+	name   string
+}
+
+func (b keptBucket) Delete(ctx context.Context, key string, rev uint64) (uint64, error) {
+	if b.keeper.keeps && b.name == "dps-registrations" {
+		return 0, errors.New("the disk is full")
+	}
+	return b.Bucket.Delete(ctx, key, rev)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ const (
 	// ask again.
 	firstPoll = time.Second
 	laterPoll = 2 * time.Second
+	// maxConflicts is how often a write is tried again because another one came first.
+	maxConflicts = 10
 )
 
 // registrationDoc is a registration as it is stored.
@@ -131,18 +134,25 @@ func (r *registration) Register(ctx context.Context, data []byte) (Answer, error
 		e.RetryAfter = 5 * time.Second
 		return Answer{}, e
 	}
-	old := s.registrations.get(key)
-	doc := s.newRegistration(p, asked, old)
-	if old, err = s.registrations.put(ctx, key, doc, old); err != nil {
+	var made row[registrationDoc]
+	for range maxConflicts {
+		old := s.registrations.get(key)
+		made, err = s.registrations.put(ctx, key, s.newRegistration(p, asked, old), old)
+		if !errors.Is(err, core.ErrRevision) && !errors.Is(err, core.ErrKeyExists) {
+			break
+		}
+		// The one before has just come to its end.
+	}
+	if err != nil {
 		return Answer{}, s.stored("register", err)
 	}
 	s.assign(key)
-	return answerOf(old, firstPoll), nil
+	return answerOf(made, firstPoll), nil
 }
 
 // newRegistration is what is stored while a registration is worked on.
 func (s *Service) newRegistration(p *proof, asked *request, old row[registrationDoc]) *registrationDoc {
-	now, e := core.Time{Time: s.now().UTC()}, p.enrollment
+	now, e := s.stamp(), p.enrollment
 	doc := &registrationDoc{Generation: e.Generation, Enrollment: keyOf(e.id()), Group: e.isGroup(), Request: asked}
 	doc.ID, doc.Created = asked.ID, now
 	if old.doc != nil && old.doc.Generation == e.Generation {

@@ -278,3 +278,29 @@ func TestRequestsOfDevices(t *testing.T) {
 		}
 	})
 }
+
+// A registration that could not be deleted with its enrollment counts for none.
+func TestRegistrationsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, 1)
+		e.group(`"allocationPolicy":"hashed"`)
+		e.join("dev", "")
+		e.store.keeps = true
+		if err := e.Delete(t.Context(), "g", true, ""); err != nil {
+			t.Fatal(err)
+		}
+		e.store.keeps = false
+		e.group(`"allocationPolicy":"hashed"`)
+		_, err := e.Registration("dev")
+		wantCode(t, "the registration left behind", err, dps.CodeNotFound)
+		r := e.signUp(dps.Credential{RegistrationID: "dev", Token: token("dev", derived(groupKey, "dev"))})
+		_, err = r.Lookup()
+		wantCode(t, "the same, for the device", err, dps.CodeNotFound)
+		if page, err := e.QueryRegistrations("g", "", 0, ""); err != nil || len(page.Rows) != 0 {
+			t.Errorf("the same, in a query: %s, %v", page.Rows, err)
+		}
+		if state := e.join("dev", ""); state.Substatus != "initialAssignment" {
+			t.Errorf("the next registration: %+v", state)
+		}
+	})
+}

@@ -234,6 +234,11 @@ func (s *Service) ConnectionString(host string) string { return s.policy.Connect
 // Now is the service's time.
 func (s *Service) Now() time.Time { return s.now() }
 
+// stamp is the time as it is stored, in the ticks that it is written with.
+func (s *Service) stamp() core.Time {
+	return core.Time{Time: s.now().UTC().Truncate(100 * time.Nanosecond)}
+}
+
 // Authorize decides whether a back end may use the API. path is the resource that
 // it is about, as segments that are not escaped.
 func (s *Service) Authorize(now time.Time, token string, path ...string) error {

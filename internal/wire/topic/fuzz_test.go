@@ -171,3 +171,24 @@ func FuzzUsername(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRegistration(f *testing.F) {
+	for _, s := range []string{
+		"0ne1/registrations/reg1/api-version=2019-03-31&ClientVersion=x%2F1", "0ne1/REGISTRATIONS/a/api-version=", "hub/dev/?api-version=2021-04-12",
+		"hub/registrations/m/?api-version=2021-04-12", "/registrations/a/api-version=1", "0ne1/registrations//api-version=1",
+	} {
+		f.Add(s, []byte("$dps/registrations/PUT/iotdps-register/?$rid=1"))
+		f.Add(s, []byte("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=a&operationId=4.x"))
+	}
+	f.Fuzz(func(t *testing.T, s string, topic []byte) {
+		scope, id, ok := ParseRegistrationUsername(s)
+		if ok && (scope == "" || id == "" || len(id) > MaxIDLen || strings.Contains(scope+id, "/")) || !ok && scope+id != "" {
+			t.Fatalf("%q: %q %q %v", s, scope, id, ok)
+		}
+		if kind, query := ClassifyRegistration(topic); kind != RegistrationOther {
+			if rid, ok := RequestID(query); ok && !bytes.Contains(topic, rid) {
+				t.Fatalf("%q: %q", topic, rid)
+			}
+		}
+	})
+}

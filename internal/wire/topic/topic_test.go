@@ -433,3 +433,40 @@ func BenchmarkDecodeBag(b *testing.B) {
 		}
 	}
 }
+
+func TestRegistrations(t *testing.T) {
+	for s, want := range map[string][3]any{
+		"0ne00000001/registrations/reg1/api-version=2019-03-31&ClientVersion=azure-iot-device%2F1.18.3": {"0ne00000001", "reg1", true},
+		"0ne00000001/Registrations/a:b/api-version=2021-06-01":                                          {"0ne00000001", "a:b", true},
+		// A module of a device that is called registrations.
+		"hub.example/registrations/m/?api-version=2021-04-12":               {"", "", false},
+		"hub.example/dev1/?api-version=2021-04-12":                          {"", "", false},
+		"0ne1/registrations/" + strings.Repeat("x", 129) + "/api-version=1": {"", "", false},
+		"0ne1/registrations/reg1":                                           {"", "", false}, "": {"", "", false},
+	} {
+		scope, id, ok := ParseRegistrationUsername(s)
+		if got := [3]any{scope, id, ok}; got != want {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+	for topic, want := range map[string]RegistrationKind{
+		"$dps/registrations/PUT/iotdps-register/?$rid=1":                             RegistrationRegister,
+		"$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=4.d0": RegistrationOperation,
+		"$dps/registrations/PUT/iotdps-register?$rid=1":                              RegistrationOther,
+		"devices/a/messages/events/":                                                 RegistrationOther,
+	} {
+		kind, query := ClassifyRegistration([]byte(topic))
+		if kind != want {
+			t.Errorf("%s: %v", topic, kind)
+		}
+		if id, ok := OperationID(query); ok != (want == RegistrationOperation) || ok && string(id) != "4.d0" {
+			t.Errorf("%s: operation %q", topic, id)
+		}
+	}
+	if got := string(AppendRegistrationResult(nil, 202, []byte("r-1"), 3)); got != "$dps/registrations/res/202/?$rid=r-1&retry-after=3" {
+		t.Error(got)
+	}
+	if got := string(AppendRegistrationResult(nil, 200, []byte("7"), 0)); got != "$dps/registrations/res/200/?$rid=7" {
+		t.Error(got)
+	}
+}
