@@ -49,7 +49,7 @@ Exit codes: 0 ended by --max, --no-follow or a signal, 1 failed, 2 wrong usage,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.connectionString, "connection-string", "", "service connection string, as iothub hub prints it; default is the variable "+connectionStringVariable)
+	hubTarget.addConnectionString(cmd, &f.connectionString)
 	flags.StringVar(&f.ca, "ca", "", "file with the authority of the hub (ca.pem)")
 	flags.StringVar(&f.from, "from", "now", "start, now, a time as 2026-01-31T12:00:00Z, or an offset (with --partition)")
 	flags.IntVar(&f.partition, "partition", -1, "only this partition")
@@ -62,7 +62,7 @@ Exit codes: 0 ended by --max, --no-follow or a signal, 1 failed, 2 wrong usage,
 
 // run checks the flags and prints events.
 func (f *monitorFlags) run(cmd *cobra.Command) error {
-	text, err := serviceConnectionString(cmd, f.connectionString)
+	text, err := hubTarget.connectionString(cmd, f.connectionString)
 	if err != nil {
 		return err
 	}

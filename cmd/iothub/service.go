@@ -18,23 +18,38 @@ import (
 	"github.com/iothub-go/iothub/service"
 )
 
-// serviceFlags are those of every command that works on a hub as a back end.
-type serviceFlags struct {
-	connectionString string
-	ca               string
-	output           string
-	amqpPort         int
-	webSocket        bool
+// target is what a command works on as a back end.
+type target struct {
+	what     string
+	variable string // of the environment, for its connection string
 }
 
-// serviceConnectionString returns the service connection string of the flag or of
-// the environment.
-func serviceConnectionString(cmd *cobra.Command, flag string) (string, error) {
+var hubTarget = target{"hub", connectionStringVariable}
+
+// serviceFlags are those of every command that works on a hub, or on another
+// target, as a back end.
+type serviceFlags struct {
+	target
+	service   string // the connection string
+	ca        string
+	output    string
+	amqpPort  int
+	webSocket bool
+}
+
+// addConnectionString adds the flag for the connection string.
+func (t target) addConnectionString(cmd *cobra.Command, flag *string) {
+	cmd.Flags().StringVar(flag, "connection-string", "", "service connection string of the "+t.what+", as iothub hub prints it; default is the variable "+t.variable)
+}
+
+// connectionString returns the service connection string of the flag or of the
+// environment.
+func (t target) connectionString(cmd *cobra.Command, flag string) (string, error) {
 	if flag == "" {
-		flag = os.Getenv(connectionStringVariable)
+		flag = os.Getenv(t.variable)
 	}
 	if flag == "" {
-		return "", usage(cmd, fmt.Errorf("which hub? Give --connection-string or set %s; iothub hub prints it", connectionStringVariable))
+		return "", usage(cmd, fmt.Errorf("which %s? Give --connection-string or set %s; iothub hub prints it", t.what, t.variable))
 	}
 	cs, err := iothub.ParseConnectionString(flag)
 	if err != nil {
@@ -47,8 +62,11 @@ func serviceConnectionString(cmd *cobra.Command, flag string) (string, error) {
 }
 
 func (f *serviceFlags) add(cmd *cobra.Command) {
+	if f.what == "" {
+		f.target = hubTarget
+	}
+	f.addConnectionString(cmd, &f.service)
 	flags := cmd.Flags()
-	flags.StringVar(&f.connectionString, "connection-string", "", "service connection string, as iothub hub prints it; default is the variable "+connectionStringVariable)
 	flags.StringVar(&f.ca, "ca", "", "file with the authority of the hub (ca.pem); default is those of the system")
 	flags.StringVarP(&f.output, "output", "o", "table", "table or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
@@ -62,18 +80,25 @@ func (f *serviceFlags) addAMQP(cmd *cobra.Command) {
 
 // connect returns a client as the flags say.
 func (f *serviceFlags) connect(cmd *cobra.Command) (*service.Client, error) {
+	return connect(cmd, f, service.NewClientFromConnectionString)
+}
+
+// opener makes a client of a service.
+type opener[C any] func(connectionString string, o *service.ClientOptions) (C, error)
+
+func connect[C any](cmd *cobra.Command, f *serviceFlags, open opener[C]) (c C, err error) {
 	if f.output != "table" && f.output != "json" {
-		return nil, usage(cmd, fmt.Errorf("--output %q is neither table nor json", f.output))
+		return c, usage(cmd, fmt.Errorf("--output %q is neither table nor json", f.output))
 	}
-	cs, err := serviceConnectionString(cmd, f.connectionString)
+	cs, err := f.connectionString(cmd, f.service)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	config, err := trust(f.ca)
 	if err != nil {
-		return nil, fmt.Errorf("--ca: %w", err)
+		return c, fmt.Errorf("--ca: %w", err)
 	}
-	return service.NewClientFromConnectionString(cs, &service.ClientOptions{
+	return open(cs, &service.ClientOptions{
 		TLS: config, AMQPPort: f.amqpPort, WebSocket: f.webSocket,
 		// Somebody waits at a terminal: say soon what is wrong.
 		Retry: &iothub.RetryPolicy{Strategy: iothub.RetryExponentialBackoffWithJitter, InitialDelay: 200 * time.Millisecond, Limit: 5 * time.Second},
@@ -88,9 +113,15 @@ func serviceCommand(cmd *cobra.Command, f *serviceFlags, do verb) *cobra.Command
 	if f == nil {
 		f = &serviceFlags{}
 	}
+	return backEndCommand(cmd, f, service.NewClientFromConnectionString, do)
+}
+
+// backEndCommand completes a command that works with a client.
+func backEndCommand[C interface{ Close(context.Context) error }](cmd *cobra.Command, f *serviceFlags, open opener[C],
+	do func(ctx context.Context, c C, args []string) (*result, error)) *cobra.Command {
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := f.connect(cmd)
+		c, err := connect(cmd, f, open)
 		if err != nil {
 			return err
 		}
@@ -121,7 +152,7 @@ func failure(cmd *cobra.Command, err error) error {
 	}
 	switch iothub.KindOf(err) {
 	case iothub.KindUnauthorized, iothub.KindTokenExpired:
-		return &exitError{exitRefused, fmt.Errorf("%w; is the connection string that of this hub, and may its policy do this?", err)}
+		return &exitError{exitRefused, fmt.Errorf("%w; is the connection string the right one, and may its policy do this?", err)}
 	case iothub.KindTLS:
 		return fmt.Errorf("%w; for a local hub give --ca with the ca.pem of its data folder", err)
 	case iothub.KindNetwork:
@@ -199,7 +230,7 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 func newServiceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		newDeviceCommand(), newModuleCommand(), newTwinCommand(), newQueryCommand(), newMethodCommand(), newC2DCommand(),
-		newJobCommand(), newConfigurationCommand(), newStatisticsCommand(), newEventsCommand(),
+		newJobCommand(), newConfigurationCommand(), newStatisticsCommand(), newEventsCommand(), newDPSCommand(),
 	}
 }
 
