@@ -28,5 +28,5 @@ if ! cmp -s node/package-lock.json node/node_modules/.installed; then
 fi
 (cd .. && go build -o "$work/iothub" ./cmd/iothub)
 go build -o "$work/embedded" ./embedded
-go run ./mkcert "$work" client stranger
+go run ./mkcert "$work" client stranger provisioned
 node node/run.js --hub "$work/iothub" --embedded "$work/embedded" --certs "$work" "$@"

@@ -62,21 +62,27 @@ async function main() {
     binary: options.hub, args: edge.args, address: own ? '127.88.83.5' : '127.0.0.1',
     data: path.join(work, 'edge'), log: path.join(work, 'edge.log'),
   });
+  const provisioning = new Hub({
+    binary: options.hub, args: ['hub', '--json'], address: own ? '127.88.83.6' : '127.0.0.1',
+    data: path.join(work, 'provisioning'), log: path.join(work, 'provisioning.log'),
+  });
   let results;
   try {
     for (const hub of Object.values(hubs)) await hub.start();
+    if (own) await provisioning.start();
     if (own) await backend.start();
     if (own) await runtime.start();
     console.log(`Node ${process.version}, ${Object.entries(versions).map((v) => v.join(' ')).join(', ')}`);
     const backends = own ? runBackends(backend) : [];
     results = await runAll(hubs, work);
     results.push(...await backends);
+    if (own) results.push(...await runProvisioning(provisioning));
     if (own) results.push(...await edge.run(runtime, options));
   } catch (error) {
     for (const { log } of Object.values(hubs)) if (fs.existsSync(log)) console.error(fs.readFileSync(log, 'utf8').slice(-4000));
     throw error;
   } finally {
-    await Promise.all([...Object.values(hubs), ...[backend, runtime].filter((hub) => hub.child)].map((hub) => hub.stop()));
+    await Promise.all([...Object.values(hubs), ...[backend, runtime, provisioning].filter((hub) => hub.child)].map((hub) => hub.stop()));
     if (options.verbose) console.log(`the hubs' logs are in ${work}`);
     else fs.rmSync(work, { recursive: true });
   }
@@ -134,18 +140,32 @@ async function runAll(hubs, work) {
     .map(({ client, feature, transport, result }) => ({ client, feature, transport, result }));
 }
 
-// runBackends runs the clients for back ends, which know only the standard ports.
-async function runBackends(hub) {
-  const { report, address } = hub;
+// runBackends runs the clients for back ends.
+function runBackends({ report, address }) {
+  return runScript('backend.js', report, 'azure-iothub for Node', {
+    address, serviceConnectionString: report.serviceConnectionString, eventHub: report.eventHubConnectionString,
+    eventHubEmulator: report.eventHubEmulatorConnectionString,
+  });
+}
+
+// runProvisioning runs the client for devices that are to be provisioned.
+function runProvisioning({ report, address }) {
+  return runScript('provisioning.js', report, 'azure-iot-provisioning-device for Node', {
+    address, idScope: report.idScope, connectionString: report.provisioningConnectionString, certs: options.certs,
+  });
+}
+
+// runScript runs clients that know only the standard ports, in a process that trusts
+// the hub.
+async function runScript(script, report, name, config) {
   const results = [];
   if (port(report, 'HTTPS') !== 443) {
     const result = 'not run: these clients know only port 443, and that could not be bound';
-    return [{ client: 'azure-iothub for Node', transport: 'HTTPS', feature: 'all', result }];
+    return [{ client: name, transport: 'HTTPS', feature: 'all', result }];
   }
-  const child = fork(path.join(__dirname, 'backend.js'), [JSON.stringify({
-    address, serviceConnectionString: report.serviceConnectionString, eventHub: report.eventHubConnectionString,
-    eventHubEmulator: report.eventHubEmulatorConnectionString, only: options.only, verbose: options.verbose,
-  })], { env: { ...process.env, NODE_EXTRA_CA_CERTS: report.caFile, NODE_NO_WARNINGS: '1' } });
+  const child = fork(path.join(__dirname, script), [JSON.stringify({ ...config, only: options.only, verbose: options.verbose })], {
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: report.caFile, NODE_NO_WARNINGS: '1' },
+  });
   child.on('message', ({ client, transport, feature, result, seconds }) => {
     results.push({ client, feature, transport, result });
     console.log(`${result === 'pass' ? 'ok  ' : 'FAIL'} ${client}, ${transport}: ${feature} (${seconds.toFixed(1)} s)${result === 'pass' ? '' : `: ${result}`}`);
