@@ -62,7 +62,7 @@ func authorityView(r row[authorityDoc]) CACertificate {
 // Certificates returns the certificates of authorities, by name.
 func (s *Service) Certificates() []CACertificate {
 	list := []CACertificate{}
-	for _, r := range s.authorities.all() {
+	for r := range s.authorities.all("") {
 		list = append(list, authorityView(r))
 	}
 	return list
@@ -89,8 +89,9 @@ func (s *Service) authority(name, etag string) (row[authorityDoc], error) {
 }
 
 // PutCertificate adds the certificate of an authority, PEM or base64 of DER, or
-// replaces the one of that name if etag is its ETag or [core.AnyETag]. It is not verified then, unless verified says that
-// who adds it vouches for it, which Azure allows too.
+// replaces the one of that name if etag is its ETag or [core.AnyETag]. It is not
+// verified then, unless verified says that who adds it vouches for it, which Azure
+// allows too.
 func (s *Service) PutCertificate(ctx context.Context, name, certificate string, verified bool, etag string) (CACertificate, error) {
 	if err := validateID("the name of the certificate", name); err != nil {
 		return CACertificate{}, err
@@ -137,10 +138,12 @@ func (s *Service) DeleteCertificate(ctx context.Context, name, etag string) erro
 	if err != nil {
 		return err
 	}
-	for _, e := range append(s.groups.all(), s.enrollments.all()...) {
-		if x := e.doc.Attestation.X509; x != nil && x.CAReferences != nil &&
-			(strings.EqualFold(x.CAReferences.Primary, name) || strings.EqualFold(x.CAReferences.Secondary, name)) {
-			return NewError(CodeConflict, "the enrollment %q refers to the certificate %q", e.doc.id(), name)
+	for _, t := range []*table[enrollmentDoc]{&s.groups, &s.enrollments} {
+		for e := range t.all("") {
+			if x := e.doc.Attestation.X509; x != nil && x.CAReferences != nil &&
+				(strings.EqualFold(x.CAReferences.Primary, name) || strings.EqualFold(x.CAReferences.Secondary, name)) {
+				return NewError(CodeConflict, "the enrollment %q refers to the certificate %q", e.doc.id(), name)
+			}
 		}
 	}
 	if err := s.authorities.remove(ctx, r); err != nil {

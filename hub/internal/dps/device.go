@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -93,7 +94,7 @@ func (s *Service) SignUp(now time.Time, c Credential) (Registration, error) {
 
 func (s *Service) prove(now time.Time, c Credential) (*proof, error) {
 	if subtle.ConstantTimeCompare([]byte(c.IDScope), []byte(s.scope)) == 0 {
-		return nil, s.refuse("", "it asks for another id scope")
+		return nil, s.refuse("", "it asks for another id scope", "scope", fmt.Sprintf("%.64s", c.IDScope))
 	}
 	if err := validateID("registrationId", c.RegistrationID); err != nil {
 		return nil, s.refuse("", "its registration id is none", "error", err)
@@ -122,7 +123,7 @@ func (s *Service) byToken(now time.Time, c Credential) (*proof, error) {
 	}
 	var found *enrollmentDoc
 	var auth core.Authentication
-	for _, r := range s.groups.all() {
+	for r := range s.groups.all("") {
 		for _, id := range spellings(c.RegistrationID) {
 			keys := deriveKeys(r.doc.keys, id)
 			if t.Verify(keys...) && found == nil {
@@ -207,7 +208,7 @@ func (s *Service) byCertificate(now time.Time, c Credential) (*proof, error) {
 	} else {
 		// The certificate nearest to the device decides between several.
 		best := 0
-		for _, r := range s.groups.all() {
+		for r := range s.groups.all("") {
 			if r.doc.Attestation.Type != AttestX509 {
 				continue
 			}

@@ -190,7 +190,7 @@ func (s *Service) room(doc *enrollmentDoc) error {
 		return nil
 	}
 	n := 0
-	for _, r := range s.groups.all() {
+	for r := range s.groups.all("") {
 		if r.doc.Attestation.Type == doc.Attestation.Type {
 			n++
 		}
@@ -240,11 +240,20 @@ func (s *Service) Delete(ctx context.Context, id string, group bool, etag string
 	}
 	// Those that stay behind by a failure are of an older generation: nobody sees
 	// them, and the next registration replaces them.
-	for _, reg := range s.registrations.all() {
-		if reg.doc.Generation == r.doc.Generation {
-			if err := s.registrations.remove(ctx, reg); err != nil {
-				s.log.Warn("provisioning: a registration stays behind its enrollment", "registration", reg.key, "error", err)
+	registrations := s.registrations.all("")
+	if !group {
+		registrations = func(yield func(row[registrationDoc]) bool) {
+			if one := s.registrations.get(r.key); one.doc != nil {
+				yield(one)
 			}
+		}
+	}
+	for reg := range registrations {
+		if reg.doc.Generation != r.doc.Generation {
+			continue
+		}
+		if err := s.registrations.remove(ctx, reg); err != nil {
+			s.log.Warn("provisioning: a registration stays behind its enrollment", "registration", reg.key, "error", err)
 		}
 	}
 	return nil

@@ -138,8 +138,8 @@ func (q *pageQuery) sum() string {
 func run[T any](q *pageQuery, t *table[T], want func(*T) bool, view func(row[T]) any) (Page, error) {
 	page := Page{Rows: []json.RawMessage{}}
 	last := ""
-	for _, r := range t.all() {
-		if r.key <= q.after && q.after != "" || want != nil && !want(r.doc) {
+	for r := range t.all(q.after) {
+		if want != nil && !want(r.doc) {
 			continue
 		}
 		data := encode(view(r))

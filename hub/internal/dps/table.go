@@ -3,8 +3,9 @@ package dps
 import (
 	"context"
 	"encoding/json"
+	"iter"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
@@ -22,6 +23,8 @@ type table[T any] struct {
 	rows    map[string]row[T]
 	removed map[string]uint64 // removals that the watch has not reported yet
 	watched uint64            // newest revision that the watch has reported
+	// sorted are the keys in order, never changed in place; nil: to be made.
+	sorted []string
 }
 
 type row[T any] struct {
@@ -80,9 +83,13 @@ func (t *table[T]) putLocked(key string, doc *T, rev uint64) {
 		return
 	}
 	if doc != nil {
+		if _, ok := t.rows[key]; !ok {
+			t.sorted = nil
+		}
 		t.rows[key] = row[T]{key, doc, rev}
 		return
 	}
+	t.sorted = nil
 	delete(t.rows, key)
 	if rev > t.watched {
 		t.removed[key] = rev
@@ -102,16 +109,33 @@ func (t *table[T]) len() int {
 	return len(t.rows)
 }
 
-// all returns what there is, sorted by key.
-func (t *table[T]) all() []row[T] {
-	t.mu.RLock()
-	list := make([]row[T], 0, len(t.rows))
-	for _, r := range t.rows {
-		list = append(list, r)
+// keys returns the keys in order, behind one of them unless that is empty.
+func (t *table[T]) keys(after string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sorted == nil {
+		t.sorted = slices.Sorted(maps.Keys(t.rows))
 	}
-	t.mu.RUnlock()
-	slices.SortFunc(list, func(a, b row[T]) int { return strings.Compare(a.key, b.key) })
-	return list
+	if after == "" {
+		return t.sorted
+	}
+	i, found := slices.BinarySearch(t.sorted, after)
+	if found {
+		i++
+	}
+	return t.sorted[i:]
+}
+
+// all gives what there is in the order of keys, behind one of them unless that is
+// empty. What comes or goes meanwhile may be among it.
+func (t *table[T]) all(after string) iter.Seq[row[T]] {
+	return func(yield func(row[T]) bool) {
+		for _, key := range t.keys(after) {
+			if r := t.get(key); r.doc != nil && !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // put stores a document in place of old, which may be none. The error is
