@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,7 +10,8 @@ import (
 )
 
 // The hub tells of more than what devices send: of changes of twins, of identities
-// that come and go, of connections, and of digital twins (wire-service F3). Such
+// that come and go, of connections, of digital twins, and of devices in jobs
+// (wire-service F3). Such
 // an event goes where routes lead it and nowhere else. It follows a change that
 // is durable already, so a crash between the two loses the event.
 
@@ -243,4 +245,27 @@ func jsonPatch(old, patch *twinNode) []byte {
 		return nil
 	}
 	return append(dst, ']')
+}
+
+const updateDeviceJob = "updateDeviceJob"
+
+// events tells of devices that a job has taken on, has begun with or has ended with,
+// by what there is of them in devices.jobs. Azure has no documentation of the
+// operation and the body of these events.
+func (s *scheduledJobs) events(rows []*jobRow, operation string) {
+	if !s.hub.wants(SourceJobLifecycle) {
+		return
+	}
+	for _, r := range rows {
+		s.mu.Lock()
+		body, err := json.Marshal(r)
+		s.mu.Unlock()
+		if err != nil {
+			s.hub.log.Error("an event about a job was not made", "job", r.JobID, "device", r.DeviceID, "error", err)
+			continue
+		}
+		key := identityKey{device: r.DeviceID}
+		gen, _ := s.hub.generationFor(key) // a device that is gone has none
+		s.hub.emit(hubEvent{source: SourceJobLifecycle, key: key, gen: gen, operation: operation, body: body})
+	}
 }

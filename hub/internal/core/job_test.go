@@ -175,12 +175,18 @@ func TestJobAcrossARestart(t *testing.T) {
 		<-time.After(time.Second)
 		silent.Detach()
 		closeHub(t, h)
-		again, err := core.New(t.Context(), core.Config{HostName: "hub.example"}, storage)
-		if err != nil {
-			t.Fatal(err)
+		reopen := func() *core.Hub {
+			again, err := core.New(t.Context(), core.Config{HostName: "hub.example"}, storage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return again
 		}
-		defer closeHub(t, again)
+		again := reopen()
 		<-time.After(2 * time.Hour)
+		closeHub(t, again)
+		again = reopen() // what has become of it is stored
+		defer closeHub(t, again)
 		if j := job(t, again, "m"); j.Status != "completed" || j.Statistics != (core.JobStatistics{Devices: 1, Failed: 1}) {
 			t.Errorf("%+v", j)
 		}

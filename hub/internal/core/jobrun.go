@@ -231,12 +231,20 @@ func (s *scheduledJobs) choose(ctx context.Context, j *scheduledJob) error {
 		chunks = append(chunks, rows)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	j.chunks = chunks
 	if j.canceled {
+		s.mu.Unlock()
 		return ctx.Err()
 	}
-	return s.storeLocked(ctx, j)
+	err := s.storeLocked(ctx, j)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, rows := range chunks {
+		s.events(rows, "createDeviceJob")
+	}
+	return nil
 }
 
 func (s *scheduledJobs) put(ctx context.Context, j *scheduledJob, n int, rows []*jobRow) error {
@@ -254,7 +262,7 @@ func (s *scheduledJobs) put(ctx context.Context, j *scheduledJob, n int, rows []
 // at rows under s.mu.
 func (s *scheduledJobs) work(ctx context.Context, j *scheduledJob, n int) error {
 	rows := j.chunks[n]
-	var todo []*jobRow
+	var todo, ended []*jobRow
 	s.mu.Lock()
 	for _, r := range rows {
 		switch {
@@ -263,16 +271,19 @@ func (s *scheduledJobs) work(ctx context.Context, j *scheduledJob, n int) error 
 			s.mark(r, rowRunning, nil)
 		case r.Status == rowRunning:
 			s.mark(r, rowFailed, &jobError{"JobInterrupted", "the hub was restarted while the method was being called, and nobody knows whether it was"})
+			ended = append(ended, r)
 		}
 	}
 	s.mu.Unlock()
-	if len(todo) == 0 {
+	if len(todo)+len(ended) == 0 {
 		return nil
 	}
 	if ctx.Err() == nil {
 		if err := s.put(ctx, j, n, rows); err != nil {
 			return err
 		}
+		s.events(append(ended, todo...), updateDeviceJob)
+		ended = nil
 	}
 	next := make(chan *jobRow)
 	var wg sync.WaitGroup
@@ -291,7 +302,11 @@ func (s *scheduledJobs) work(ctx context.Context, j *scheduledJob, n int) error 
 	if s.ctx.Err() != nil {
 		return s.ctx.Err() // what is stored says that it was going on
 	}
-	return s.put(ctx, j, n, rows)
+	if err := s.put(ctx, j, n, rows); err != nil {
+		return err
+	}
+	s.events(append(ended, todo...), updateDeviceJob)
+	return nil
 }
 
 // mark notes what has become of a device. s.mu is held.
