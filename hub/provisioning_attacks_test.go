@@ -237,7 +237,7 @@ func TestProvisioningByCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connects(provisionMQTT(t, s, websocket.NetConn(t.Context(), c, websocket.MessageBinary), "ws-1", ""), "ws-1", cert)
+	connects(provisionMQTT(t, s, websocket.NetConn(t.Context(), c, websocket.MessageBinary), "ws-1", "", 1), "ws-1", cert)
 
 	stranger, strangerKey := newCertificate(t, "factory", nil, nil)
 	for what, cert := range map[string]*tls.Certificate{"a stranger": show("dev", stranger, strangerKey), "another name": show("dev2", authority, authorityKey)} {

@@ -119,7 +119,7 @@ func provisionHTTPS(t *testing.T, s *hub.Server, cert *tls.Certificate, id, toke
 
 // provisionMQTT registers over a connection and returns the result. The answers come
 // behind the acknowledgements.
-func provisionMQTT(t *testing.T, s *hub.Server, nc net.Conn, id, token string) string {
+func provisionMQTT(t *testing.T, s *hub.Server, nc net.Conn, id, token string, qos byte) string {
 	t.Helper()
 	d := &device{t: t, nc: nc, buf: make([]byte, 64<<10)}
 	packet, err := mqtt.AppendConnect(nil, &mqtt.ConnectPacket{
@@ -149,13 +149,15 @@ func provisionMQTT(t *testing.T, s *hub.Server, nc net.Conn, id, token string) s
 	next(mqtt.TypeSuback)
 	ask := func(id uint16, topic, payload string) (result mqtt.PublishPacket) {
 		t.Helper()
-		b, err := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: id})
+		b, err := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte(topic), Payload: []byte(payload), QoS: qos, PacketID: id * uint16(qos)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.write(b)
-		if acked, err := mqtt.DecodeAck(next(mqtt.TypePuback)); acked != id || err != nil {
-			t.Fatalf("PUBACK %d, %v", acked, err)
+		if qos > 0 {
+			if acked, err := mqtt.DecodeAck(next(mqtt.TypePuback)); acked != id || err != nil {
+				t.Fatalf("PUBACK %d, %v", acked, err)
+			}
 		}
 		if result, err = mqtt.DecodePublish(next(mqtt.TypePublish)); err != nil {
 			t.Fatal(err)
@@ -164,7 +166,11 @@ func provisionMQTT(t *testing.T, s *hub.Server, nc net.Conn, id, token string) s
 		d.write(mqtt.AppendAck(nil, mqtt.TypePuback, result.PacketID))
 		return result
 	}
-	p := ask(2, "$dps/registrations/PUT/iotdps-register/?$rid=r1", `{"registrationId":"`+id+`","payload":{}}`)
+	request := `{"registrationId":"` + id + `","payload":{}}`
+	if qos == 0 {
+		request = "" // which the client for .NET sends
+	}
+	p := ask(2, "$dps/registrations/PUT/iotdps-register/?$rid=r1", request)
 	if string(p.Topic) != "$dps/registrations/res/202/?$rid=r1&retry-after=1" || p.QoS != 1 {
 		t.Fatalf("register: %s %s", p.Topic, p.Payload)
 	}
@@ -195,14 +201,21 @@ func TestProvisioning(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	assignedAndConnects(t, s, "over-mqtt", provisionMQTT(t, s, nc, "over-mqtt", registrationToken(s, "over-mqtt")))
+	assignedAndConnects(t, s, "over-mqtt", provisionMQTT(t, s, nc, "over-mqtt", registrationToken(s, "over-mqtt"), 1))
+
+	// The client for C publishes with QoS 0.
+	if nc, err = tls.Dial("tcp", host, &tls.Config{RootCAs: s.CertPool()}); err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	assignedAndConnects(t, s, "at-most-once", provisionMQTT(t, s, nc, "at-most-once", registrationToken(s, "at-most-once"), 0))
 
 	for id, path := range map[string]string{"over-ws": socketPath, "over-ws-root": "/"} {
 		c, _, err := openSocket(t, s, path, subMQTT, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		assignedAndConnects(t, s, id, provisionMQTT(t, s, websocket.NetConn(t.Context(), c, websocket.MessageBinary), id, registrationToken(s, id)))
+		assignedAndConnects(t, s, id, provisionMQTT(t, s, websocket.NetConn(t.Context(), c, websocket.MessageBinary), id, registrationToken(s, id), 1))
 	}
 }
 

@@ -10,11 +10,7 @@ import (
 	"github.com/iothub-go/iothub/internal/wire/amqp"
 )
 
-const (
-	registrations = "registrations"
-	// maxRegistration is the largest request. (wire-device F.6)
-	maxRegistration = 96 << 10
-)
+const registrations = "registrations"
 
 // signUp checks a credential and remembers what it proves: a token of SASL, after
 // which the connection ends with it, or the certificates when there is none.
@@ -51,7 +47,7 @@ func openRegistration(l *link) (serve, error) {
 	if l.sends {
 		return l.serveAnswers(), nil
 	}
-	l.window, l.maxMessage = 8, maxRegistration
+	l.window, l.maxMessage = 8, dps.MaxRequest
 	return l.serveRequests(func(ctx context.Context, m *amqp.Message) (*amqp.Message, error) {
 		return register(ctx, r, m)
 	}), nil

@@ -15,9 +15,10 @@ import (
 	"github.com/iothub-go/iothub/internal/guid"
 )
 
+// MaxRequest is the largest request of a device, in bytes. (wire-device F.6)
+const MaxRequest = 96 << 10
+
 const (
-	// maxRequest is the largest request of a device. (wire-device F.6)
-	maxRequest = 96 << 10
 	// firstPoll is when a device should ask for its result, laterPoll when it should
 	// ask again.
 	firstPoll = time.Second
@@ -95,8 +96,8 @@ type deviceRequest struct {
 // parseRequest reads what a device sends; nothing at all is enough.
 func parseRequest(data []byte, registrationID string) (deviceRequest, error) {
 	var d deviceRequest
-	if len(data) > maxRequest {
-		return d, NewError(CodeTooLarge, "the request has %d bytes, the limit is %d", len(data), maxRequest)
+	if len(data) > MaxRequest {
+		return d, NewError(CodeTooLarge, "the request has %d bytes, the limit is %d", len(data), MaxRequest)
 	}
 	if len(bytes.TrimSpace(data)) > 0 {
 		if err := json.Unmarshal(data, &d); err != nil {

@@ -387,7 +387,8 @@ func (q *provisioningRequest) challenge(body []byte) error {
 }
 
 func register(q *provisioningRequest) error {
-	body, err := q.rawBody(maxBody)
+	// Whoever sends it has proved nothing yet.
+	body, err := q.rawBody(dps.MaxRequest)
 	if err != nil {
 		return err
 	}
