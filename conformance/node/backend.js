@@ -1,6 +1,6 @@
 'use strict';
-// The official clients for back ends, unmodified: azure-iothub and @azure/event-hubs,
-// with azure-iot-device as the device at the other end. A process of its own runs
+// The official clients for back ends, unmodified: azure-iothub, @azure/event-hubs and
+// azure-iot-provisioning-service, with azure-iot-device as the device at the other end. A process of its own runs
 // all features and tells the parent what became of each.
 
 const assert = require('node:assert/strict');
@@ -20,6 +20,7 @@ const rhea = require('rhea');
 
 const device = require('azure-iot-device');
 const { Mqtt } = require('azure-iot-device-mqtt');
+const enrollments = require('./enrollments.js');
 const proton = require('./proton.js');
 const { limit, until } = require('./wait.js');
 
@@ -368,6 +369,7 @@ const groups = [
   ['@azure/event-hubs for Node', 'TLS', events('TLS')],
   ['@azure/event-hubs for Node', 'WebSocket', events('WebSocket')],
   ['@azure/event-hubs for Node', 'development mode', events('development mode')],
+  ['azure-iot-provisioning-service for Node', 'HTTPS', enrollments({ address: config.address, connectionString: config.provisioningConnectionString, idScope: config.idScope })],
   ['rhea', 'TLS', rheaPeer],
   ['Qpid Proton for Python', 'TLS', proton({ address: config.address, connectionString, eventHub: config.eventHub, newDevice, newId })],
 ];

@@ -145,6 +145,7 @@ function runBackends({ report, address }) {
   return runScript('backend.js', report, 'azure-iothub for Node', {
     address, serviceConnectionString: report.serviceConnectionString, eventHub: report.eventHubConnectionString,
     eventHubEmulator: report.eventHubEmulatorConnectionString,
+    idScope: report.idScope, provisioningConnectionString: report.provisioningConnectionString,
   });
 }
 
