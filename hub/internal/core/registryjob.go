@@ -28,8 +28,9 @@ const (
 )
 
 const (
-	defaultDevicesBlob = "devices.txt"
-	importErrorsBlob   = "importErrors.log"
+	defaultDevicesBlob        = "devices.txt"
+	defaultConfigurationsBlob = "configurations.txt"
+	importErrorsBlob          = "importErrors.log"
 
 	// maxRegistryJobs bounds the jobs that are remembered, and keepRegistryJobs
 	// for how long.
@@ -49,7 +50,8 @@ type Blobs interface {
 	Create(ctx context.Context, containerURI, name string) io.WriteCloser
 }
 
-// RegistryJob is the import or the export of all identities (wire-service B10).
+// RegistryJob is the import or the export of all identities, and of configurations
+// if it says so (wire-service B10).
 type RegistryJob struct {
 	JobID string `json:"jobId"`
 	Type  string `json:"type"`
@@ -66,6 +68,10 @@ type RegistryJob struct {
 	OutputContainer string `json:"outputBlobContainerUri,omitempty"`
 	OutputBlob      string `json:"outputBlobName,omitempty"`
 	ExcludeKeys     bool   `json:"excludeKeysInExport"`
+	// IncludeConfigurations has the job take configurations along, which are in a
+	// blob of their own, in the container that the identities are in.
+	IncludeConfigurations bool   `json:"includeConfigurations,omitempty"`
+	ConfigurationsBlob    string `json:"configurationsBlobName,omitempty"`
 	// StorageAuthentication is keyBased, the default; there is no other here.
 	StorageAuthentication string  `json:"storageAuthenticationType,omitempty"`
 	FailureReason         *string `json:"failureReason"`
@@ -160,7 +166,8 @@ func (r *registryJobs) end(ctx context.Context, j *registryJob, status, reason s
 // Errors are *Error: 403003 while another one has not ended, 400xxx for what is
 // not valid.
 //
-// An import reads one [ImportIdentity] a line from its blob and does what each
+// An import reads one [ImportIdentity] a line from its blob, and then one
+// [ImportConfiguration] a line if it includes configurations, and does what each
 // says; what goes wrong is appended to importErrors.log in the output container. An
 // export writes such lines.
 func (h *Hub) CreateRegistryJob(ctx context.Context, j RegistryJob) (RegistryJob, error) {
@@ -242,10 +249,18 @@ func (j *RegistryJob) complete(blobs Blobs) error {
 	if err := blobs.Check(j.OutputContainer); err != nil {
 		return NewError(CodeBlobContainerValidation, "outputBlobContainerUri: %v", err)
 	}
+	switch {
+	case !j.IncludeConfigurations:
+		j.ConfigurationsBlob = ""
+	case j.ConfigurationsBlob == "":
+		j.ConfigurationsBlob = defaultConfigurationsBlob
+	}
 	if j.StorageAuthentication != "" && !strings.EqualFold(j.StorageAuthentication, "keyBased") {
 		return NewError(CodeArgumentInvalid, "storageAuthenticationType is %.40q; this hub has no managed identity, only keyBased is possible", j.StorageAuthentication)
 	}
-	for name, blob := range map[string]string{"inputBlobName": j.InputBlob, "outputBlobName": j.OutputBlob} {
+	for name, blob := range map[string]string{
+		"inputBlobName": j.InputBlob, "outputBlobName": j.OutputBlob, "configurationsBlobName": j.ConfigurationsBlob,
+	} {
 		if len(blob) > 1024 {
 			return NewError(CodeArgumentInvalid, "%s has %d characters, the limit is 1024", name, len(blob))
 		}
@@ -375,5 +390,5 @@ func importNote(failed, lines int) string {
 	if failed == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d identities were not imported, see %s", failed, lines, importErrorsBlob)
+	return fmt.Sprintf("%d of %d lines were not imported, see %s", failed, lines, importErrorsBlob)
 }

@@ -57,6 +57,9 @@ func (h *Hub) exportTo(ctx context.Context, container string, j *RegistryJob, pr
 	if err := blob.Close(); err != nil {
 		return fmt.Errorf("write the export: %w", err)
 	}
+	if j.IncludeConfigurations {
+		return h.exportConfigurations(ctx, container, j.ConfigurationsBlob)
+	}
 	return nil
 }
 
@@ -84,12 +87,14 @@ func (h *Hub) exported(dev *deviceDoc, mod *moduleDoc, excludeKeys bool) ImportI
 	return i
 }
 
-// importError is a line of importErrors.log.
+// importError is a line of importErrors.log: about an identity, or, where that is
+// there, a configuration.
 type importError struct {
-	DeviceID    string `json:"deviceId"`
-	ModuleID    string `json:"moduleId,omitempty"`
-	ErrorCode   int    `json:"errorCode"`
-	ErrorStatus string `json:"errorStatus"`
+	DeviceID        string `json:"deviceId"`
+	ModuleID        string `json:"moduleId,omitempty"`
+	ConfigurationID string `json:"configurationId,omitempty"`
+	ErrorCode       int    `json:"errorCode"`
+	ErrorStatus     string `json:"errorStatus"`
 }
 
 // importer takes the lines of one blob in.
@@ -108,13 +113,13 @@ type importer struct {
 // failed, which are in the log in the output container; the error is for what ends
 // the import.
 func (h *Hub) importFrom(ctx context.Context, input, output string, j *RegistryJob, progress func(percent int)) (note string, err error) {
-	body, size, err := h.cfg.Blobs.Get(ctx, input, j.InputBlob)
-	if err != nil {
-		return "", fmt.Errorf("read the import: %w", err)
-	}
-	defer func() { _ = body.Close() }() // read to its end, or not worth it
 	m := &importer{hub: h, ctx: ctx, errors: func() io.WriteCloser { return h.cfg.Blobs.Create(ctx, output, importErrorsBlob) }}
-	lines, err := m.readAll(body, size, progress)
+	lines, err := m.readBlob(input, j.InputBlob, progress, m.identities)
+	if err == nil && j.IncludeConfigurations {
+		var more int
+		more, err = m.readBlob(input, j.ConfigurationsBlob, func(int) {}, m.configurations)
+		lines += more
+	}
 	if err != nil {
 		return "", fmt.Errorf("read the import: %w", err)
 	}
@@ -126,8 +131,41 @@ func (h *Hub) importFrom(ctx context.Context, input, output string, j *RegistryJ
 	return importNote(m.failed, lines), m.err
 }
 
-// readAll hands every line to the worker of its device, and waits for them.
-func (m *importer) readAll(body io.Reader, size int64, progress func(percent int)) (count int, err error) {
+// readBlob has the lines of a blob taken in.
+func (m *importer) readBlob(container, name string, progress func(percent int), take func(io.Reader, func(read int64)) (int, error)) (count int, err error) {
+	body, size, err := m.hub.cfg.Blobs.Get(m.ctx, container, name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = body.Close() }() // read to its end, or not worth it
+	return take(body, func(read int64) {
+		if size > 0 {
+			progress(int(read * 100 / size))
+		}
+	})
+}
+
+// eachLine gives the lines that are not empty, with their numbers, and tells how much
+// was read.
+func (m *importer) eachLine(body io.Reader, read func(int64), take func(n int, line []byte)) (count int, err error) {
+	scanner := bufio.NewScanner(body)
+	scanner.Buffer(nil, maxImportLine)
+	var bytesRead int64
+	for m.going() && scanner.Scan() {
+		bytesRead += int64(len(scanner.Bytes())) + 1
+		line := bytes.TrimSpace(bytes.TrimPrefix(scanner.Bytes(), []byte("\xef\xbb\xbf")))
+		if len(line) == 0 {
+			continue
+		}
+		count++
+		take(count, line)
+		read(bytesRead)
+	}
+	return count, scanner.Err()
+}
+
+// identities hands every line to the worker of its device, and waits for them.
+func (m *importer) identities(body io.Reader, read func(int64)) (count int, err error) {
 	var wg sync.WaitGroup
 	var queues [importWorkers]chan ImportIdentity
 	for i := range queues {
@@ -139,31 +177,19 @@ func (m *importer) readAll(body io.Reader, size int64, progress func(percent int
 		})
 	}
 	seed := maphash.MakeSeed()
-	scanner := bufio.NewScanner(body)
-	scanner.Buffer(nil, maxImportLine)
-	var read int64
-	for m.going() && scanner.Scan() {
-		read += int64(len(scanner.Bytes())) + 1
-		line := bytes.TrimSpace(bytes.TrimPrefix(scanner.Bytes(), []byte("\xef\xbb\xbf")))
-		if len(line) == 0 {
-			continue
-		}
-		count++
+	count, err = m.eachLine(body, read, func(n int, line []byte) {
 		var identity ImportIdentity
 		if err := json.Unmarshal(line, &identity); err != nil {
-			m.fail(ImportIdentity{}, NewError(CodeIotHubFormatError, "line %d is not the JSON of an identity", count))
-			continue
+			m.fail(importError{}, NewError(CodeIotHubFormatError, "line %d is not the JSON of an identity", n))
+			return
 		}
 		queues[maphash.String(seed, identity.ID)%importWorkers] <- identity
-		if size > 0 {
-			progress(int(read * 100 / size))
-		}
-	}
+	})
 	for _, q := range queues {
 		close(q)
 	}
 	wg.Wait()
-	return count, scanner.Err()
+	return count, err
 }
 
 func (m *importer) going() bool {
@@ -177,17 +203,18 @@ func (m *importer) one(identity ImportIdentity) {
 		return
 	}
 	if err := m.hub.Import(m.ctx, identity); err != nil && m.ctx.Err() == nil {
-		m.fail(identity, err)
+		m.fail(importError{DeviceID: identity.ID, ModuleID: identity.ModuleID}, err)
 	}
 }
 
-// fail notes what went wrong with one line.
-func (m *importer) fail(identity ImportIdentity, err error) {
+// fail notes what went wrong with one line, which was about what the note names.
+func (m *importer) fail(note importError, err error) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		e = NewError(CodeServerError, "the identity was not imported")
+		e = NewError(CodeServerError, "it was not imported")
 	}
-	line, err := json.Marshal(importError{identity.ID, identity.ModuleID, e.Code, e.Message})
+	note.ErrorCode, note.ErrorStatus = e.Code, e.Message
+	line, err := json.Marshal(note)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed++; m.log == nil {

@@ -4,17 +4,11 @@ import "github.com/iothub-go/iothub/hub/internal/core"
 
 // createJob begins an import or an export.
 func createJob(q *request) error {
-	var body struct {
-		core.RegistryJob
-		IncludeConfigurations bool
-	}
+	var body core.RegistryJob
 	if err := q.body(&body); err != nil {
 		return err
 	}
-	if body.IncludeConfigurations {
-		return core.NewError(core.CodeArgumentInvalid, "includeConfigurations is not possible: jobs of this hub are about identities only")
-	}
-	j, err := q.front.hub.CreateRegistryJob(q.r.Context(), body.RegistryJob)
+	j, err := q.front.hub.CreateRegistryJob(q.r.Context(), body)
 	if err != nil {
 		return err
 	}

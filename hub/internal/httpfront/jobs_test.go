@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,7 +187,7 @@ not JSON
 {"id":"b","importMode":"createOrUpdate","tags":{"k":1}}
 `
 	j := w.job(`{"type":"import","inputBlobContainerUri":"` + acct.container("in") + `","inputBlobName":"list","outputBlobContainerUri":"` + acct.container("out") + `"}`)
-	if j.Status != "completed" || j.FailureReason == nil || *j.FailureReason != "3 of 5 identities were not imported, see importErrors.log" {
+	if j.Status != "completed" || j.FailureReason == nil || *j.FailureReason != "3 of 5 lines were not imported, see importErrors.log" {
 		t.Errorf("%+v", j)
 	}
 	got := make(map[string]bool)
@@ -217,12 +218,12 @@ not JSON
 		}
 	}
 	for body, name := range map[string]string{
-		`{"type":"import","outputBlobContainerUri":"https://s/out"}`:                                             "BlobContainerValidationError",
-		`{"type":"export","outputBlobContainerUri":"ftp://s/out"}`:                                               "BlobContainerValidationError",
-		`{"type":"export","outputBlobContainerUri":"https://s"}`:                                                 "BlobContainerValidationError",
-		`{"type":"backup","outputBlobContainerUri":"https://s/out"}`:                                             "ArgumentInvalid",
-		`{"type":"export","outputBlobContainerUri":"https://s/out","storageAuthenticationType":"identityBased"}`: "ArgumentInvalid",
-		`{"type":"export","outputBlobContainerUri":"https://s/out","includeConfigurations":true}`:                "ArgumentInvalid",
+		`{"type":"import","outputBlobContainerUri":"https://s/out"}`:                                                                                           "BlobContainerValidationError",
+		`{"type":"export","outputBlobContainerUri":"ftp://s/out"}`:                                                                                             "BlobContainerValidationError",
+		`{"type":"export","outputBlobContainerUri":"https://s"}`:                                                                                               "BlobContainerValidationError",
+		`{"type":"backup","outputBlobContainerUri":"https://s/out"}`:                                                                                           "ArgumentInvalid",
+		`{"type":"export","outputBlobContainerUri":"https://s/out","storageAuthenticationType":"identityBased"}`:                                               "ArgumentInvalid",
+		`{"type":"export","outputBlobContainerUri":"https://s/out","includeConfigurations":true,"configurationsBlobName":"` + strings.Repeat("x", 1025) + `"}`: "ArgumentInvalid",
 	} {
 		w.wantError(400, name, "POST", "/jobs/create", "iothubowner", "", body)
 	}
@@ -230,6 +231,78 @@ not JSON
 	w.wantError(404, "JobNotFound", "DELETE", "/jobs/none", "iothubowner", "", "")
 	if list := decode[[]core.RegistryJob](t, second(w.want(200, "GET", "/jobs", "", ""))); len(list) != 4 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// Configurations go along in a blob of their own, if they are to.
+func TestConfigurationsInJobs(t *testing.T) {
+	w, acct := newWorldWithBlobs(t, memory.New(nil)), newAccount(t)
+	for _, id := range []string{"c1", "c2"} {
+		w.want(200, "PUT", "/configurations/"+id, "", `{"content":{"deviceContent":{"properties.desired.x":1.50}},"targetCondition":"tags.site='<n>'","priority":7,"labels":{"for":"`+id+`"}}`)
+	}
+	j := w.job(`{"type":"export","outputBlobContainerUri":"` + acct.container("out") + `"}`)
+	if j.Status != "completed" || j.ConfigurationsBlob != "" || acct.blob("/out/configurations.txt") != "" {
+		t.Errorf("unasked: %+v", j)
+	}
+	j = w.job(`{"type":"export","outputBlobContainerUri":"` + acct.container("out") + `","includeConfigurations":true}`)
+	text := acct.blob("/out/configurations.txt")
+	if j.Status != "completed" || !j.IncludeConfigurations || j.ConfigurationsBlob != "configurations.txt" || strings.Count(text, "\n") != 2 ||
+		!strings.Contains(text, `"properties.desired.x":1.50`) {
+		t.Fatalf("%+v %s", j, text)
+	}
+
+	acct.mu.Lock()
+	acct.blobs["/in/devices.txt"] = ""
+	acct.blobs["/in/conf"] = strings.Replace(text, `{"id":"c1"`, `{"importMode":"CreateOrUpdateIfMatchETag","id":"c1"`, 1)
+	acct.mu.Unlock()
+	other := newWorldWithBlobs(t, memory.New(nil))
+	importJob := `{"type":"import","inputBlobContainerUri":"` + acct.container("in") + `","outputBlobContainerUri":"` + acct.container("out") + `","includeConfigurations":true,"configurationsBlobName":"conf"}`
+	if j = other.job(importJob); j.Status != "completed" || j.FailureReason != nil {
+		t.Errorf("%+v %s", j, acct.blob("/out/importErrors.log"))
+	}
+	c := decode[core.Configuration](t, second(other.want(200, "GET", "/configurations/c1", "", "")))
+	if c.Priority != 7 || c.Labels["for"] != "c1" || c.TargetCondition != "tags.site='<n>'" || string(c.Content.DeviceContent["properties.desired.x"]) != "1.50" {
+		t.Errorf("%+v", c)
+	}
+	second(other.want(200, "PUT", "/configurations/c2", "*", `{"targetCondition":"*","priority":8}`))
+
+	// What is there is changed only by who knows its ETag.
+	acct.mu.Lock()
+	acct.blobs["/in/conf"] = `{"id":"c1","etag":"` + c.ETag + `","targetCondition":"*","priority":9}
+{"id":"c1","targetCondition":"*","priority":1}
+{"id":"c2","etag":"` + c.ETag + `","targetCondition":"*","priority":1}
+{"id":"c3","importMode":"create","content":{"deviceContent":{"properties.desired.x":1}}}
+{"id":"C4","content":{"deviceContent":{"properties.desired.x":1}}}
+[]
+`
+	acct.mu.Unlock()
+	if j = other.job(importJob); j.Status != "completed" || j.FailureReason == nil || *j.FailureReason != "5 of 6 lines were not imported, see importErrors.log" {
+		t.Errorf("%+v", j)
+	}
+	var got []string
+	for line := range strings.Lines(acct.blob("/out/importErrors.log")) {
+		var e struct {
+			ConfigurationID string
+			ErrorCode       int
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Error(err)
+		}
+		got = append(got, fmt.Sprint(e.ConfigurationID, " ", e.ErrorCode))
+	}
+	if want := []string{"c1 412001", "c2 412001", "c3 400004", "C4 400004", " 400006"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for id, priority := range map[string]int{"c1": 9, "c2": 8} {
+		if c := decode[core.Configuration](t, second(other.want(200, "GET", "/configurations/"+id, "", ""))); c.Priority != priority {
+			t.Errorf("%s has priority %d", id, c.Priority)
+		}
+	}
+	acct.mu.Lock()
+	delete(acct.blobs, "/in/conf")
+	acct.mu.Unlock()
+	if j = other.job(importJob); j.Status != "failed" || !strings.Contains(*j.FailureReason, "404") {
+		t.Errorf("without the blob: %+v", j)
 	}
 }
 
