@@ -123,6 +123,23 @@ func (h *Hub) Import(ctx context.Context, i ImportIdentity) error {
 	return err
 }
 
+// ImportAll does what [Hub.Import] does to many identities, several at once, and all
+// about one device in order. It returns an error, or nil, for each. When ctx ends,
+// those that were not begun have its error.
+func (h *Hub) ImportAll(ctx context.Context, list []ImportIdentity) []error {
+	errs := make([]error, len(list))
+	crew := newImportCrew()
+	for i, identity := range list {
+		crew.do(identity.ID, func() {
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = h.Import(ctx, identity)
+			}
+		})
+	}
+	crew.wait()
+	return errs
+}
+
 // importIdentity creates or updates, whichever the mode allows and there is to do.
 func (h *Hub) importIdentity(ctx context.Context, i *ImportIdentity, mode importMode, etag string) error {
 	d := Device{

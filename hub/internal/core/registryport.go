@@ -164,32 +164,52 @@ func (m *importer) eachLine(body io.Reader, read func(int64), take func(n int, l
 	return count, scanner.Err()
 }
 
-// identities hands every line to the worker of its device, and waits for them.
+// identities hands every line to a crew, and waits for it.
 func (m *importer) identities(body io.Reader, read func(int64)) (count int, err error) {
-	var wg sync.WaitGroup
-	var queues [importWorkers]chan ImportIdentity
-	for i := range queues {
-		queues[i] = make(chan ImportIdentity, 16)
-		wg.Go(func() {
-			for identity := range queues[i] {
-				m.one(identity)
-			}
-		})
-	}
-	seed := maphash.MakeSeed()
+	crew := newImportCrew()
 	count, err = m.eachLine(body, read, func(n int, line []byte) {
 		var identity ImportIdentity
 		if err := json.Unmarshal(line, &identity); err != nil {
 			m.fail(importError{}, NewError(CodeIotHubFormatError, "line %d is not the JSON of an identity", n))
 			return
 		}
-		queues[maphash.String(seed, identity.ID)%importWorkers] <- identity
+		crew.do(identity.ID, func() { m.one(identity) })
 	})
-	for _, q := range queues {
+	crew.wait()
+	return count, err
+}
+
+// importCrew works on many identities at once, and on all about one device in order.
+type importCrew struct {
+	seed   maphash.Seed
+	queues [importWorkers]chan func()
+	wg     sync.WaitGroup
+}
+
+func newImportCrew() *importCrew {
+	c := &importCrew{seed: maphash.MakeSeed()}
+	for i := range c.queues {
+		c.queues[i] = make(chan func(), 16)
+		c.wg.Go(func() {
+			for work := range c.queues[i] {
+				work()
+			}
+		})
+	}
+	return c
+}
+
+// do has work about a device done. It waits while there is too much.
+func (c *importCrew) do(deviceID string, work func()) {
+	c.queues[maphash.String(c.seed, deviceID)%importWorkers] <- work
+}
+
+// wait ends the crew when all is done.
+func (c *importCrew) wait() {
+	for _, q := range c.queues {
 		close(q)
 	}
-	wg.Wait()
-	return count, err
+	c.wg.Wait()
 }
 
 func (m *importer) going() bool {
