@@ -206,8 +206,10 @@ func (h *Hub) Now() time.Time { return h.now() }
 // still committed in the background. Further calls wait for the same end.
 func (h *Hub) Close(ctx context.Context) error {
 	h.closeOnce.Do(func() {
-		close(h.closing)
+		// Before methods are refused: a job that met the refusal first would store
+		// it as what has become of its devices.
 		h.jobs.cancel()
+		close(h.closing)
 		h.stopWatch()
 		h.mail.close()
 		h.configs.stop()
