@@ -352,3 +352,43 @@ func TestFileNoticesOfTheHub(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a hub has exported, configurations included, it takes in again.
+func TestTransfer(t *testing.T) {
+	s := startHub(t, nil)
+	c, ctx := connect(t, s, nil), t.Context()
+	made, err := c.CreateDevice(ctx, &service.Device{DeviceID: "dev1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CreateConfiguration(ctx, &service.Configuration{ID: "c1", Priority: 3, TargetCondition: "*",
+		Content: service.ConfigurationContent{DeviceContent: map[string]any{"properties.desired.x": 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	container, err := s.BlobContainerURI(time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(what service.JobType) {
+		t.Helper()
+		j, err := c.StartTransfer(ctx, &service.Transfer{Type: what, InputContainer: container, OutputContainer: container, IncludeConfigurations: true})
+		if err == nil {
+			j, err = c.WaitForTransfer(ctx, j.ID, 5*time.Millisecond)
+		}
+		if err != nil || j.Status != service.JobCompleted || j.FailureReason != "" || j.ConfigurationsBlob != "configurations.txt" {
+			t.Fatalf("%s: %+v %v", what, j, err)
+		}
+	}
+	run(service.ExportJob)
+	if err := errors.Join(c.DeleteDevice(ctx, "dev1", service.AnyETag), c.DeleteConfiguration(ctx, "c1", service.AnyETag)); err != nil {
+		t.Fatal(err)
+	}
+	run(service.ImportJob)
+	d, err := c.GetDevice(ctx, "dev1")
+	if err != nil || d.Authentication.SymmetricKey.Primary != made.Authentication.SymmetricKey.Primary {
+		t.Errorf("%+v %v", d, err)
+	}
+	if conf, err := c.GetConfiguration(ctx, "c1"); err != nil || conf.Priority != 3 {
+		t.Errorf("%+v %v", conf, err)
+	}
+}
