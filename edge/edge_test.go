@@ -102,7 +102,8 @@ type world struct {
 	t           *testing.T
 	up          *hub.Server
 	upDir       string
-	mqtt, https string // where the hub upstream listens
+	mqtt, https string       // where the hub upstream is dialled
+	door        testkit.Door // leads there
 	service     *service.Client
 	options     edge.Options
 	output, log testkit.Buffer
@@ -110,7 +111,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, upDir: t.TempDir(), mqtt: "127.0.0.1:0", https: "127.0.0.1:0"}
+	w := &world{t: t, upDir: t.TempDir()}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("modules:\n%s\nlog:\n%s", w.output.String(), w.log.String())
@@ -127,14 +128,14 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.options = edge.Options{
-		ConnectionString: gw.ConnectionString(w.mqtt), HTTPSPort: httpsPort, Authorities: w.up.CACertPEM(),
+		ConnectionString: gw.ConnectionString(w.mqtt), HTTPSPort: httpsPort, Authorities: w.up.CACertPEM(), Dial: w.door.Dial,
 		DataDir: filepath.Join(t.TempDir(), "data"), MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0",
 		Output: &w.output, Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
 	}
 	return w
 }
 
-// startUp starts the hub upstream, again where it was.
+// startUp starts the hub upstream. The first time says where it is.
 func (w *world) startUp() {
 	w.t.Helper()
 	var err error
@@ -143,11 +144,14 @@ func (w *world) startUp() {
 	}
 	w.t.Cleanup(w.stopUp)
 	for p, addr := range map[hub.Protocol]*string{hub.MQTT: &w.mqtt, hub.HTTPS: &w.https} {
-		a, err := w.up.Listen(p, *addr)
+		a, err := w.up.Listen(p, "127.0.0.1:0")
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		*addr = a.String()
+		if *addr == "" {
+			*addr = a.String()
+		}
+		w.door.Lead(*addr, a.String())
 	}
 	w.service, err = service.NewClientFromConnectionString(w.up.ServiceConnectionString(), &service.ClientOptions{TLS: &tls.Config{RootCAs: w.up.CertPool()}})
 	if err != nil {
@@ -156,7 +160,11 @@ func (w *world) startUp() {
 	w.t.Cleanup(func() { within(w.t, w.service.Close) })
 }
 
-func (w *world) stopUp() { within(w.t, w.up.Shutdown) }
+func (w *world) stopUp() {
+	w.door.Lead(w.mqtt, "")
+	w.door.Lead(w.https, "")
+	within(w.t, w.up.Shutdown)
+}
 
 func within(t *testing.T, end func(context.Context) error) {
 	t.Helper()

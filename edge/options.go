@@ -2,6 +2,7 @@ package edge
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -56,6 +57,9 @@ type Options struct {
 	Authorities []byte
 	// Proxy is the proxy to the hub upstream; nil connects directly.
 	Proxy *iothub.Proxy
+	// Dial opens the network connections to the hub upstream; nil is a net.Dialer. It
+	// must return when ctx ends.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// DataDir is the folder that keeps everything: the edge hub's events, twins and
 	// authority, and the keys of the modules. It is created when missing and locked

@@ -131,7 +131,7 @@ func (rt *Runtime) clientOptions() (*iothub.ClientOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&iothub.ClientOptions{TLS: cfg, Proxy: rt.opts.Proxy, ProductInfo: "iothub-edge"}).WithDefaults()
+	return (&iothub.ClientOptions{TLS: cfg, Proxy: rt.opts.Proxy, Dial: rt.opts.Dial, ProductInfo: "iothub-edge"}).WithDefaults()
 }
 
 // identify looks the modules up, and makes those that are missing.
@@ -177,7 +177,7 @@ func (rt *Runtime) openHub(ctx context.Context, client *iothub.ClientOptions) er
 		DataDir: filepath.Join(rt.opts.DataDir, "hub"), HostNames: []string{rt.opts.HostName},
 		Upstream: edgehub.Upstream{
 			HostName: rt.device.HostName, HTTPSPort: rt.opts.HTTPSPort, DeviceID: rt.device.DeviceID, Credential: cred,
-			TLS: client.TLS, Proxy: client.Proxy,
+			TLS: client.TLS, Proxy: client.Proxy, Dial: client.Dial,
 		},
 		MQTT: rt.opts.MQTT, HTTPS: rt.opts.HTTPS, Routes: rt.opts.Routes, StoreLimit: rt.opts.StoreLimit, TTL: rt.opts.TimeToLive,
 		Logger: rt.opts.Logger,

@@ -10,24 +10,23 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/module"
 )
 
-// The test binary is the hub, too, when these are set.
-const (
-	envData = "IOTHUB_CRASH_DATA"
-	envAddr = "IOTHUB_CRASH_ADDR"
-)
+// The test binary is the hub, too, when this is set.
+const envData = "IOTHUB_CRASH_DATA"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(envData); dir != "" {
-		if err := serve(dir, os.Getenv(envAddr)); err != nil {
+		if err := serve(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,25 +36,32 @@ func TestMain(m *testing.M) {
 }
 
 // serve is a hub until somebody kills it.
-func serve(dir, addr string) error {
+func serve(dir string) error {
 	s, err := hub.New(&hub.Options{DataDir: dir, HostNames: []string{"127.0.0.1"}})
 	if err != nil {
 		return err
 	}
-	if _, err := s.Listen(hub.MQTT, addr); err != nil {
+	addr, err := s.Listen(hub.MQTT, "127.0.0.1:0")
+	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
+	fmt.Println("ready", addr)
 	select {}
 }
 
 // child is a hub in a process of its own.
-type child struct{ cmd *exec.Cmd }
+type child struct {
+	cmd  *exec.Cmd
+	door *testkit.Door
+}
 
-func start(t *testing.T, dir, addr string) *child {
+// mqtt is what clients dial, from where the door leads to the hub of the moment.
+const mqtt = "127.0.0.1:8883"
+
+func start(t *testing.T, dir string, door *testkit.Door) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envData+"="+dir, envAddr+"="+addr)
+	cmd.Env = append(os.Environ(), envData+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -66,15 +72,18 @@ func start(t *testing.T, dir, addr string) *child {
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if line != "ready\n" {
+	addr, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if !ready {
 		t.Fatalf("the hub said %q, %v", line, err)
 	}
-	return &child{cmd}
+	door.Lead(mqtt, addr)
+	return &child{cmd, door}
 }
 
 // kill is SIGKILL: no signal handler, no deferred call, no flush.
 func (c *child) kill() {
 	c.cmd.Process.Kill()
+	c.door.Lead(mqtt, "")
 	c.cmd.Wait()
 }
 
@@ -182,11 +191,12 @@ func TestKilledHubLosesNothingConfirmed(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
 	cs, pool := prepare(t, dir)
-	addr := cs.addr
 
-	first := start(t, dir, addr)
-	client, err := module.NewClientFromConnectionString(cs.text, &module.ClientOptions{
+	var door testkit.Door
+	first := start(t, dir, &door)
+	client, err := module.NewClientFromConnectionString(cs, &module.ClientOptions{
 		TLS:               &tls.Config{RootCAs: pool},
+		Dial:              door.Dial,
 		MaxQueuedMessages: 2000,
 		Retry:             &iothub.RetryPolicy{Strategy: iothub.RetryInterval, InitialDelay: 20 * time.Millisecond},
 	})
@@ -208,7 +218,7 @@ func TestKilledHubLosesNothingConfirmed(t *testing.T) {
 				t.Fatalf("kill %d: event %d was confirmed and is not there (%d confirmed, %d found)", k, i, len(confirmed), len(found))
 			}
 		}
-		hubProcess = start(t, dir, addr)
+		hubProcess = start(t, dir, &door)
 	}
 	close(l.stop)
 	<-l.done

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/iothub-go/iothub/device"
 	"github.com/iothub-go/iothub/edge/internal/edgehub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/service"
 )
 
@@ -32,9 +34,10 @@ const envChild = "IOTHUB_EDGE_CHILD"
 
 // child is what an edge hub in a process of its own is told.
 type child struct {
-	Dir, Addr, Host, Key, CA string
-	HTTPSPort                int
-	Later                    time.Duration // how far its clock is ahead
+	Dir, Host, Key, CA string
+	HTTPSPort          int
+	Later              time.Duration // how far its clock is ahead
+	door               *testkit.Door // leads to it
 }
 
 // serveChild is an edge hub until somebody kills it.
@@ -49,8 +52,8 @@ func serveChild(text string) error {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(c.CA))
-	_, err = edgehub.New(context.Background(), edgehub.Options{
-		DataDir: c.Dir, HostNames: []string{"127.0.0.1"}, MQTT: c.Addr, StoreLimit: crashLimit, TTL: 4 * 24 * time.Hour,
+	e, err := edgehub.New(context.Background(), edgehub.Options{
+		DataDir: c.Dir, HostNames: []string{"127.0.0.1"}, MQTT: "127.0.0.1:0", StoreLimit: crashLimit, TTL: 4 * 24 * time.Hour,
 		Clock: func() time.Time { return time.Now().Add(c.Later) },
 		Upstream: edgehub.Upstream{
 			HostName: c.Host, HTTPSPort: c.HTTPSPort, DeviceID: "gw", Credential: iothub.NewKeyCredential(key, ""),
@@ -60,7 +63,7 @@ func serveChild(text string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
+	fmt.Println("ready", e.Addr(hub.MQTT))
 	select {}
 }
 
@@ -118,7 +121,14 @@ func newProxy(t *testing.T, to string) *proxy {
 }
 
 // process runs an edge hub.
-type process struct{ cmd *exec.Cmd }
+type process struct {
+	cmd  *exec.Cmd
+	door *testkit.Door
+}
+
+// gateway is what leaf devices dial, from where the door leads to the process of the
+// moment.
+const gateway = "127.0.0.1:8883"
 
 func (c *child) start(t *testing.T, later time.Duration) *process {
 	t.Helper()
@@ -137,18 +147,21 @@ func (c *child) start(t *testing.T, later time.Duration) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd}
+	p := &process{cmd, c.door}
 	t.Cleanup(p.kill)
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if line != "ready\n" {
+	addr, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if !ready {
 		t.Fatalf("the edge hub said %q, %v", line, err)
 	}
+	c.door.Lead(gateway, addr)
 	return p
 }
 
 // kill is SIGKILL: no signal handler, no deferred call, no flush.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
+	p.door.Lead(gateway, "")
 	_ = p.cmd.Wait()
 }
 
@@ -230,7 +243,7 @@ func TestThreeDaysWithoutUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &child{
-		Dir: o.DataDir, Addr: freeAddr(t), Host: net.JoinHostPort("localhost", strconv.Itoa(port(mqtt.Addr()))), Key: self.PrimaryKey,
+		Dir: o.DataDir, door: new(testkit.Door), Host: net.JoinHostPort("localhost", strconv.Itoa(port(mqtt.Addr()))), Key: self.PrimaryKey,
 		CA: string(w.up.CACertPEM()), HTTPSPort: port(https.Addr()),
 	}
 	begun := time.Now()
@@ -246,9 +259,9 @@ func TestThreeDaysWithoutUpstream(t *testing.T) {
 	for i := range crashDevices {
 		id := "leaf" + strconv.Itoa(i)
 		w.create(service.Device{DeviceID: id, Scope: gw.Scope})
-		cs := must(t)(w.up.DeviceConnectionString(id)) + ";GatewayHostName=" + c.Addr
+		cs := must(t)(w.up.DeviceConnectionString(id)) + ";GatewayHostName=127.0.0.1"
 		client, err := device.NewClientFromConnectionString(cs, &iothub.ClientOptions{
-			TLS: &tls.Config{RootCAs: pool}, Retry: quick(), MaxQueuedMessages: 500,
+			TLS: &tls.Config{RootCAs: pool}, Dial: c.door.Dial, Retry: quick(), MaxQueuedMessages: 500,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -375,15 +388,4 @@ func portOf(t *testing.T, host string) string {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// freeAddr is an address that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
