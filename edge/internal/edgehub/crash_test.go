@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -73,51 +72,12 @@ const (
 	crashEvents  = 10_000 // of each device
 )
 
-// proxy passes TCP on to an address, while it is not cut.
-type proxy struct {
-	net.Listener
-	wire cable
-	wg   sync.WaitGroup
-}
-
-func newProxy(t *testing.T, to string) *proxy {
+// relay leads to an address over a cable.
+func relay(t *testing.T, wire *cable, to string) net.Addr {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{Listener: l}
-	p.wg.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			p.wg.Go(func() {
-				defer nc.Close()
-				far, err := p.wire.dial(context.Background(), "tcp", to)
-				if err != nil {
-					return
-				}
-				defer far.Close()
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_, _ = io.Copy(far, nc)
-					_ = far.Close()
-				}()
-				_, _ = io.Copy(nc, far)
-				_ = nc.Close()
-				<-done
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.wire.set(true)
-		p.wg.Wait()
-	})
-	return p
+	a := testkit.Relay(t, func(ctx context.Context) (net.Conn, error) { return wire.dial(ctx, "tcp", to) })
+	t.Cleanup(func() { wire.set(true) })
+	return a
 }
 
 // process runs an edge hub.
@@ -236,15 +196,16 @@ func TestThreeDaysWithoutUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := w.options()
-	mqtt := newProxy(t, net.JoinHostPort("127.0.0.1", portOf(t, o.Upstream.HostName)))
-	https := newProxy(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Upstream.HTTPSPort)))
+	var wire cable
+	mqtt := relay(t, &wire, net.JoinHostPort("127.0.0.1", portOf(t, o.Upstream.HostName)))
+	https := relay(t, &wire, net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Upstream.HTTPSPort)))
 	self, err := w.up.CreateModule(t.Context(), "gw", "$edgeHub")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &child{
-		Dir: o.DataDir, door: new(testkit.Door), Host: net.JoinHostPort("localhost", strconv.Itoa(port(mqtt.Addr()))), Key: self.PrimaryKey,
-		CA: string(w.up.CACertPEM()), HTTPSPort: port(https.Addr()),
+		Dir: o.DataDir, door: new(testkit.Door), Host: net.JoinHostPort("localhost", strconv.Itoa(port(mqtt))), Key: self.PrimaryKey,
+		CA: string(w.up.CACertPEM()), HTTPSPort: port(https),
 	}
 	begun := time.Now()
 	p := c.start(t, 0)
@@ -274,8 +235,7 @@ func TestThreeDaysWithoutUpstream(t *testing.T) {
 		clients = append(clients, client)
 	}
 	w.events(crashDevices)
-	mqtt.wire.set(true)
-	https.wire.set(true)
+	wire.set(true)
 
 	var b books
 	var wg sync.WaitGroup
@@ -314,8 +274,7 @@ func TestThreeDaysWithoutUpstream(t *testing.T) {
 	t.Logf("%d events wait, in %d bytes, after %v", total, size(t, filepath.Join(c.Dir, "store")), time.Since(begun).Round(time.Millisecond))
 
 	up := &arrivals{t: t, next: make(map[string]int), spent: make(map[string]time.Duration)}
-	mqtt.wire.set(false)
-	https.wire.set(false)
+	wire.set(false)
 	back := time.Now()
 	for e, err := range w.up.Events(ctx, nil) {
 		if err != nil {
