@@ -430,21 +430,11 @@ func (h *Hub) assign(ctx context.Context, key identityKey, a *assignment, before
 			weight += set.value.encodedLen()
 		}
 	}
-	finished := make(chan error, 1)
-	err = h.twins.enqueue(&twinOp{
+	_, err = h.twins.change(ctx, &twinOp{
 		key: key, gen: gen, weight: weight,
 		edit: func(doc *twinDoc, stamp int64) (*twinDoc, *twinNode, error) { return doc.assign(a, before, stamp) },
-		done: func(_ *twinDoc, err error) { finished <- err },
 	})
-	if err != nil {
-		return err
-	}
-	select {
-	case err := <-finished:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 // TwinConfiguration is what a configuration has to do with a twin.

@@ -74,34 +74,20 @@ func (h *Hub) changeTwin(ctx context.Context, key identityKey, data []byte, etag
 		return Twin{}, err
 	}
 	u.etag = etag
-	type result struct {
-		doc *twinDoc
-		err error
-	}
-	finished := make(chan result, 1)
 	weight := 0
 	for _, s := range []*sectionUpdate{u.tags, u.desired} {
 		if s != nil {
 			weight += s.patch.encodedLen()
 		}
 	}
-	err = h.twins.enqueue(&twinOp{
+	doc, err := h.twins.change(ctx, &twinOp{
 		key: key, weight: weight, change: &twinChange{update: u},
 		edit: func(doc *twinDoc, stamp int64) (*twinDoc, *twinNode, error) { return doc.update(u, stamp) },
-		done: func(doc *twinDoc, err error) { finished <- result{doc, err} },
 	})
 	if err != nil {
 		return Twin{}, err
 	}
-	select {
-	case r := <-finished:
-		if r.err != nil {
-			return Twin{}, r.err
-		}
-		return h.twinOf(key, r.doc)
-	case <-ctx.Done():
-		return Twin{}, ctx.Err()
-	}
+	return h.twinOf(key, doc)
 }
 
 // generationFor gives the generation of an identity that exists.

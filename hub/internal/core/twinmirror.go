@@ -32,23 +32,13 @@ func (h *Hub) MirrorTwin(ctx context.Context, deviceID, moduleID string, m Mirro
 		}
 		weight += reported.encodedLen()
 	}
-	finished := make(chan error, 1)
-	err = h.twins.enqueue(&twinOp{
+	_, err = h.twins.change(ctx, &twinOp{
 		key: key, weight: weight,
 		edit: func(doc *twinDoc, stamp int64) (*twinDoc, *twinNode, error) {
 			return doc.mirror(&m, desired, reported, stamp)
 		},
-		done: func(_ *twinDoc, err error) { finished <- err },
 	})
-	if err != nil {
-		return err
-	}
-	select {
-	case err := <-finished:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 func parseMirrored(path string, data []byte) (*twinNode, error) {

@@ -219,6 +219,26 @@ func (t *twinStore) enqueue(op *twinOp) error {
 	return nil
 }
 
+// change has the committer make a change, and waits until it is durable. When ctx ends
+// first the change goes on.
+func (t *twinStore) change(ctx context.Context, op *twinOp) (*twinDoc, error) {
+	type result struct {
+		doc *twinDoc
+		err error
+	}
+	finished := make(chan result, 1)
+	op.done = func(doc *twinDoc, err error) { finished <- result{doc, err} }
+	if err := t.enqueue(op); err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-finished:
+		return r.doc, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // identityGone drops the twins of those identities of a device that there are no
 // more, after old has become doc (nil: removed).
 func (t *twinStore) identityGone(old, doc *deviceDoc) {
