@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/iothub-go/iothub/bench/internal/nullserver"
@@ -180,15 +178,7 @@ func runC(c config, server *nullserver.Server, bin string, each bool) (sample, e
 }
 
 func print(rows []row, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "impl\tmessages\tsize\trate\tcpu_per_100k\tratio_rate\tratio_cpu\t")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%.3f\t%.2f\t%.2f\t\n", r.Impl, r.Messages, r.Size, r.Rate, r.CPUPer100k, r.RatioRate, r.RatioCPU)
-	}
-	return w.Flush()
+	return stats.Print(rows, asJSON, "impl\tmessages\tsize\trate\tcpu_per_100k\tratio_rate\tratio_cpu\t", func(r row) string {
+		return fmt.Sprintf("%s\t%s\t%d\t%.0f\t%.3f\t%.2f\t%.2f\t", r.Impl, r.Messages, r.Size, r.Rate, r.CPUPer100k, r.RatioRate, r.RatioCPU)
+	})
 }

@@ -4,15 +4,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/iothub-go/iothub/bench/internal/mosquitto"
@@ -149,21 +146,7 @@ func closeAll(open []net.Conn) {
 }
 
 func print(rows []row, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	optional := func(x *float64, digits int) string {
-		if x == nil {
-			return "-"
-		}
-		return strconv.FormatFloat(*x, 'f', digits, 64)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "server\tconnections\tconnects_per_second\tkib_per_connection\tratio_mosquitto\t")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%.0f\t%s\t%s\t\n", r.Server, r.Connections, r.Rate, optional(r.KiB, 1), optional(r.RatioMosquitto, 2))
-	}
-	return w.Flush()
+	return stats.Print(rows, asJSON, "server\tconnections\tconnects_per_second\tkib_per_connection\tratio_mosquitto\t", func(r row) string {
+		return fmt.Sprintf("%s\t%d\t%.0f\t%s\t%s\t", r.Server, r.Connections, r.Rate, stats.Optional(r.KiB, 1), stats.Optional(r.RatioMosquitto, 2))
+	})
 }

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"text/tabwriter"
 
 	"github.com/iothub-go/iothub/bench/internal/nullamqp"
 	"github.com/iothub-go/iothub/bench/internal/stats"
@@ -171,19 +169,8 @@ func (c config) startHub(dir string, size int) (server, error) {
 }
 
 func print(rows []row, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "server\tsize\tconsumers\trate\tper_consumer\tmb_per_second\tratio_ceiling\t")
-	for _, r := range rows {
-		ratio := "-"
-		if r.RatioCeiling != nil {
-			ratio = strconv.FormatFloat(*r.RatioCeiling, 'f', 2, 64)
-		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%.0f\t%.1f\t%s\t\n", r.Server, r.Size, r.Consumers, r.Rate, r.PerConsumer, r.MBPerSecond, ratio)
-	}
-	return w.Flush()
+	return stats.Print(rows, asJSON, "server\tsize\tconsumers\trate\tper_consumer\tmb_per_second\tratio_ceiling\t", func(r row) string {
+		return fmt.Sprintf("%s\t%d\t%d\t%.0f\t%.0f\t%.1f\t%s\t",
+			r.Server, r.Size, r.Consumers, r.Rate, r.PerConsumer, r.MBPerSecond, stats.Optional(r.RatioCeiling, 2))
+	})
 }

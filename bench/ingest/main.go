@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/iothub-go/iothub/bench/internal/mosquitto"
@@ -229,23 +227,12 @@ const (
 
 func print(rows []row, asJSON bool) error {
 	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.Server, b.Server) })
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "server\tdevices\tsize\trate\tsynced\tconfirmed\tfound\tratio_mosquitto\t")
-	for _, r := range rows {
-		found, ratio := "-", "-"
+	return stats.Print(rows, asJSON, "server\tdevices\tsize\trate\tsynced\tconfirmed\tfound\tratio_mosquitto\t", func(r row) string {
+		found := "-"
 		if r.Found != nil {
 			found = strconv.Itoa(*r.Found)
 		}
-		if r.RatioMosquitto != nil {
-			ratio = strconv.FormatFloat(*r.RatioMosquitto, 'f', 2, 64)
-		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%t\t%d\t%s\t%s\t\n",
-			r.Server, r.Devices, r.Size, r.Rate, r.Synced, r.Confirmed, found, ratio)
-	}
-	return w.Flush()
+		return fmt.Sprintf("%s\t%d\t%d\t%.0f\t%t\t%d\t%s\t%s\t",
+			r.Server, r.Devices, r.Size, r.Rate, r.Synced, r.Confirmed, found, stats.Optional(r.RatioMosquitto, 2))
+	})
 }

@@ -4,15 +4,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
-	"text/tabwriter"
 	"time"
 
+	"github.com/iothub-go/iothub/bench/internal/stats"
 	"github.com/iothub-go/iothub/hub"
 )
 
@@ -43,20 +41,19 @@ func main() {
 	asJSON := flag.Bool("json", false, "print a JSON array instead of a table")
 	flag.Parse()
 	results, err := run(context.Background(), *twins, *rounds)
+	if err == nil {
+		err = print(results, *asJSON)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "query:", err)
 		os.Exit(1)
 	}
-	if *asJSON {
-		_ = json.NewEncoder(os.Stdout).Encode(results) // nobody to tell
-		return
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "twins\trows\tms\tbudget ms\t  query\t")
-	for _, r := range results {
-		fmt.Fprintf(w, "%d\t%d\t%.1f\t%d\t  %s\t\n", r.Twins, r.Rows, r.Millis, r.Budget, r.Query)
-	}
-	_ = w.Flush() // nobody to tell
+}
+
+func print(results []result, asJSON bool) error {
+	return stats.Print(results, asJSON, "twins\trows\tms\tbudget ms\t  query\t", func(r result) string {
+		return fmt.Sprintf("%d\t%d\t%.1f\t%d\t  %s\t", r.Twins, r.Rows, r.Millis, r.Budget, r.Query)
+	})
 }
 
 func run(ctx context.Context, twins, rounds int) ([]result, error) {
@@ -84,8 +81,7 @@ func run(ctx context.Context, twins, rounds int) ([]result, error) {
 			took = append(took, float64(time.Since(began).Microseconds())/1000)
 			r.Rows = rows
 		}
-		slices.Sort(took)
-		r.Millis = took[len(took)/2]
+		r.Millis = stats.Median(took)
 		results = append(results, r)
 	}
 	return results, nil

@@ -4,15 +4,12 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"text/tabwriter"
 	"time"
 
 	"github.com/iothub-go/iothub/bench/internal/nullserver"
@@ -268,23 +265,9 @@ func ratio(rows []row, i int, impl string) *float64 {
 }
 
 func print(rows []row, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "impl\tsize\trate\tcpu_per_100k\tallocs_per_msg\tratio_ceiling\tratio_paho\tp50_us\tp99_us\t")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%.0f\t%.3f\t%.2f\t%s\t%s\t%.1f\t%.1f\t\n", r.Impl, r.Size, r.Rate,
-			r.CPUPer100k, r.AllocsPerMsg, optional(r.RatioCeiling), optional(r.RatioPaho), r.P50, r.P99)
-	}
-	return w.Flush()
-}
-
-func optional(x *float64) string {
-	if x == nil {
-		return "-"
-	}
-	return strconv.FormatFloat(*x, 'f', 2, 64)
+	const header = "impl\tsize\trate\tcpu_per_100k\tallocs_per_msg\tratio_ceiling\tratio_paho\tp50_us\tp99_us\t"
+	return stats.Print(rows, asJSON, header, func(r row) string {
+		return fmt.Sprintf("%s\t%d\t%.0f\t%.3f\t%.2f\t%s\t%s\t%.1f\t%.1f\t", r.Impl, r.Size, r.Rate,
+			r.CPUPer100k, r.AllocsPerMsg, stats.Optional(r.RatioCeiling, 2), stats.Optional(r.RatioPaho, 2), r.P50, r.P99)
+	})
 }

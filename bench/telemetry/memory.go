@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
-	"text/tabwriter"
 	"time"
 
 	"github.com/iothub-go/iothub/bench/internal/nullserver"
@@ -50,21 +47,13 @@ func runMemory(c config, server *nullserver.Server, asJSON bool) error {
 		}
 		rows = append(rows, r)
 	}
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "impl\tsize\tbytes_per_queued\tsent\theap_KiB at each tenth\t")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t", r.Impl, r.Size, optional(r.BytesPerQueued), r.Sent)
+	return stats.Print(rows, asJSON, "impl\tsize\tbytes_per_queued\tsent\theap_KiB at each tenth\t", func(r memoryRow) string {
+		heap := ""
 		for _, h := range r.HeapBytes {
-			fmt.Fprintf(w, "%d ", h>>10)
+			heap += fmt.Sprintf("%d ", h>>10)
 		}
-		fmt.Fprintln(w, "\t")
-	}
-	return w.Flush()
+		return fmt.Sprintf("%s\t%d\t%s\t%d\t%s\t", r.Impl, r.Size, stats.Optional(r.BytesPerQueued, 2), r.Sent, heap)
+	})
 }
 
 // queuedBytes returns the heap that a message takes while it waits for a
