@@ -114,10 +114,8 @@ func (f *edgeFlags) options(cmd *cobra.Command) (*edge.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	for flag, port := range map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--upstream-https-port": f.upstreamHTTPS} {
-		if port < 0 || port > 65535 {
-			return nil, usage(cmd, fmt.Errorf("%s %d is not a port", flag, port))
-		}
+	if err := checkPorts(cmd, map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--upstream-https-port": f.upstreamHTTPS}); err != nil {
+		return nil, err
 	}
 	limit, err := parseSize(f.storeLimit)
 	if err != nil {
@@ -268,15 +266,7 @@ func (f *edgeFlags) serve(cmd *cobra.Command, rt *edge.Runtime, o *edge.Options,
 	if err := rt.Offline(); err != nil {
 		r.Notes = append(r.Notes, "The hub cannot be reached; the modules known from before work without it.")
 	}
-	text := r.text()
-	if f.json {
-		text = r.json()
-	}
-	if _, err := cmd.OutOrStdout().Write(text); err != nil {
-		return fmt.Errorf("say what runs: %w", err)
-	}
-	<-cmd.Context().Done()
-	return nil
+	return announce(cmd, r, f.json)
 }
 
 // parseSize reads a number of bytes.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -34,14 +33,6 @@ type edgeReport struct {
 	ServiceConnectionString string `json:"serviceConnectionString,omitempty"`
 	UpstreamCAFile          string `json:"upstreamCaFile,omitempty"`
 	UpstreamPage            string `json:"upstreamPage,omitempty"`
-}
-
-func (r *edgeReport) json() []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(r) // a struct of texts always encodes
-	return b.Bytes()
 }
 
 func (r *edgeReport) text() []byte {

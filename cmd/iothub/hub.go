@@ -128,12 +128,12 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	if !f.plainPortSet && !ip.IsLoopback() {
 		f.plainPort = noPort
 	}
-	for flag, port := range map[string]int{
-		"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--amqp-port": f.amqpPort, "--amqp-plain-port": f.plainPort,
-	} {
-		if port > 65535 || port < 0 && (port != noPort || flag != "--amqp-plain-port") {
-			return nil, usage(cmd, fmt.Errorf("%s %d is not a port", flag, port))
-		}
+	ports := map[string]int{"--mqtt-port": f.mqttPort, "--https-port": f.httpsPort, "--amqp-port": f.amqpPort}
+	if f.plainPort != noPort {
+		ports["--amqp-plain-port"] = f.plainPort
+	}
+	if err := checkPorts(cmd, ports); err != nil {
+		return nil, err
 	}
 	for _, m := range f.modules {
 		if d, id, ok := strings.Cut(m, "/"); !ok || d == "" || id == "" || strings.Contains(id, "/") {
@@ -209,15 +209,7 @@ func (f *hubFlags) serve(cmd *cobra.Command, srv *hub.Server) error {
 		report.Notes = append(report.Notes, "Connection strings name "+srv.HostNames()[0]+
 			": for clients on other machines, start with --hostname NAME.")
 	}
-	text := report.text()
-	if f.json {
-		text = report.json()
-	}
-	if _, err := cmd.OutOrStdout().Write(text); err != nil {
-		return fmt.Errorf("print the connection strings: %w", err)
-	}
-	<-cmd.Context().Done()
-	return nil
+	return announce(cmd, &report, f.json)
 }
 
 // listenAll binds the ports. Clients that have the standard ports built in need

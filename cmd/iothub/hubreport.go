@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -61,14 +60,6 @@ func pageURL(host string, addr net.Addr) string {
 		host += ":" + port
 	}
 	return "https://" + host + "/"
-}
-
-func (r *hubReport) json() []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(r) // a struct of texts always encodes
-	return b.Bytes()
 }
 
 func (r *hubReport) text() []byte {

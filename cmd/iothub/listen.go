@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,4 +60,32 @@ func cause(err error) string {
 		return "it is in use"
 	}
 	return err.Error()
+}
+
+// checkPorts checks the ports that flags give.
+func checkPorts(cmd *cobra.Command, ports map[string]int) error {
+	for flag, port := range ports {
+		if port < 0 || port > 65535 {
+			return usage(cmd, fmt.Errorf("%s %d is not a port", flag, port))
+		}
+	}
+	return nil
+}
+
+// announce says what runs, as a text or in one line of JSON, and waits to be
+// interrupted.
+func announce(cmd *cobra.Command, report interface{ text() []byte }, asJSON bool) error {
+	text := report.text()
+	if asJSON {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(report) // a struct of texts always encodes
+		text = b.Bytes()
+	}
+	if _, err := cmd.OutOrStdout().Write(text); err != nil {
+		return fmt.Errorf("say what runs: %w", err)
+	}
+	<-cmd.Context().Done()
+	return nil
 }
