@@ -145,7 +145,7 @@ func (s *session) keepTwin() {
 func (s *session) syncTwin(b *base, mirrored *int64) error {
 	t := &s.twin
 	t.mu.Lock()
-	online, full, desired, version := t.online, t.full, maps.Clone(t.desired), t.version
+	online, full := t.online, t.full
 	t.full, t.dirty = t.full && !t.online, t.dirty && !t.online
 	t.mu.Unlock()
 	if !online {
@@ -164,15 +164,8 @@ func (s *session) syncTwin(b *base, mirrored *int64) error {
 			return fail(err)
 		}
 	}
-	if desired != nil && version > *mirrored {
-		text, err := json.Marshal(desired)
-		if err != nil {
-			return fail(err)
-		}
-		if err := s.hub.server.MirrorTwin(ctx, s.id.DeviceID, s.id.ModuleID, hub.MirroredTwin{Desired: text, DesiredVersion: version}); err != nil {
-			return fail(err)
-		}
-		*mirrored = version
+	if err := s.mirrorDesired(ctx, mirrored); err != nil {
+		return fail(err)
 	}
 	if err := s.push(ctx, b); err != nil {
 		return fail(err)
@@ -184,6 +177,27 @@ func (s *session) syncTwin(b *base, mirrored *int64) error {
 	}
 	t.mu.Unlock()
 	return nil
+}
+
+// mirrorDesired has the desired properties here be what the notices have made them.
+func (s *session) mirrorDesired(ctx context.Context, mirrored *int64) error {
+	t := &s.twin
+	t.mu.Lock()
+	version := t.version
+	if t.desired == nil || version <= *mirrored {
+		t.mu.Unlock()
+		return nil
+	}
+	text, err := json.Marshal(t.desired) // while it is held: the next notice changes it in place
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	err = s.hub.server.MirrorTwin(ctx, s.id.DeviceID, s.id.ModuleID, hub.MirroredTwin{Desired: text, DesiredVersion: version})
+	if err == nil {
+		*mirrored = version
+	}
+	return err
 }
 
 // pull reads the twin upstream and makes it the one here, with what was reported

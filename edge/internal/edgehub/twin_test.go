@@ -76,6 +76,32 @@ func TestTwinComesDown(t *testing.T) {
 	}
 }
 
+// Changes that follow each other deep inside a twin end in the same twin here.
+func TestDesiredChangesFollowEachOther(t *testing.T) {
+	const changes = 300
+	w := newWorld(t)
+	w.start(nil)
+	a := w.module("a")
+	last := make(chan struct{})
+	err := a.HandleDesired(func(c *iothub.DesiredChange) {
+		deep, _ := decode(t, c.Patch)["deep"].(map[string]any)
+		if deep["n"] == float64(changes-1) {
+			close(last)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range changes {
+		w.setDesired("gw", "a", fmt.Sprintf(`{"deep":{"n":%d,"k%d":{"v":%d}}}`, i, i%40, i))
+	}
+	select {
+	case <-last:
+	case <-bound(t).Done():
+		t.Fatal("the last change never came")
+	}
+}
+
 // What is reported without a connection goes up as what became of it, also after a
 // restart, and leaves alone what is upstream already.
 func TestReportedGoesUp(t *testing.T) {
