@@ -85,20 +85,6 @@ func (s *Server) PutIdentity(ctx context.Context, id Identity) error {
 	return nil
 }
 
-func (id *Identity) authentication() core.Authentication {
-	switch {
-	case id.PrimaryKey != "" || id.SecondaryKey != "":
-		return core.Authentication{Type: core.AuthSAS, SymmetricKey: core.SymmetricKey{
-			PrimaryKey: core.NullString(id.PrimaryKey), SecondaryKey: core.NullString(id.SecondaryKey),
-		}}
-	case id.PrimaryThumbprint != "" || id.SecondaryThumbprint != "":
-		return core.Authentication{Type: core.AuthSelfSigned, X509Thumbprint: core.X509Thumbprint{
-			PrimaryThumbprint: core.NullString(id.PrimaryThumbprint), SecondaryThumbprint: core.NullString(id.SecondaryThumbprint),
-		}}
-	}
-	return core.Authentication{Type: core.AuthNone}
-}
-
 // DeleteIdentity removes a device with its modules, or a module. It is no error
 // when there is none.
 func (s *Server) DeleteIdentity(ctx context.Context, deviceID, moduleID string) error {

@@ -45,6 +45,21 @@ func (id Identity) GoString() string { return "hub.Identity{" + id.String() + "}
 // LogValue is String, for log/slog.
 func (id Identity) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
+// authentication is how it proves itself; none when nothing is said of it.
+func (id *Identity) authentication() core.Authentication {
+	switch {
+	case id.PrimaryKey != "" || id.SecondaryKey != "":
+		return core.Authentication{Type: core.AuthSAS, SymmetricKey: core.SymmetricKey{
+			PrimaryKey: core.NullString(id.PrimaryKey), SecondaryKey: core.NullString(id.SecondaryKey),
+		}}
+	case id.PrimaryThumbprint != "" || id.SecondaryThumbprint != "":
+		return core.Authentication{Type: core.AuthSelfSigned, X509Thumbprint: core.X509Thumbprint{
+			PrimaryThumbprint: core.NullString(id.PrimaryThumbprint), SecondaryThumbprint: core.NullString(id.SecondaryThumbprint),
+		}}
+	}
+	return core.Authentication{Type: core.AuthNone}
+}
+
 // CreateDevice returns the device of that id with its keys, creating it, with
 // generated keys, when there is none.
 func (s *Server) CreateDevice(ctx context.Context, deviceID string) (Identity, error) {

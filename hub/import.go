@@ -59,6 +59,9 @@ type ImportFailure struct {
 
 // Error counts the failures and shows the first.
 func (e *ImportError) Error() string {
+	if len(e.Failed) == 0 {
+		return fmt.Sprintf("hub: import: not all of %d were done", e.Total)
+	}
 	return fmt.Sprintf("hub: import: %d of %d failed, first %s: %v", len(e.Failed), e.Total, e.Failed[0].Identity, e.Failed[0].Err)
 }
 
