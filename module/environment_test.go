@@ -171,7 +171,7 @@ func TestTrustBundle(t *testing.T) {
 		{"none", nil, false, iothub.KindTLS},
 		{"the program's own", nil, true, iothub.KindUnknown},
 	} {
-		e.daemon.Bundle = test.bundle
+		e.daemon.SetBundle(test.bundle)
 		environment(t, e.variables())
 		events := make(chan iothub.ConnectionEvent, 100)
 		o := &module.ClientOptions{OnConnectionStatus: func(ev iothub.ConnectionEvent) { events <- ev }}

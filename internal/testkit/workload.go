@@ -12,7 +12,8 @@ import (
 // Daemon is the part of an IoT Edge daemon that signs for modules, as an
 // http.Handler.
 type Daemon struct {
-	// Key signs for every module, Bundle is whom to trust, PEM.
+	// Key signs for every module, Bundle is whom to trust, PEM, until SetBundle
+	// replaces it.
 	Key    []byte
 	Bundle []byte
 	// Refuse, if it is not nil and returns a status, takes the place of the answer.
@@ -29,10 +30,18 @@ func (d *Daemon) Seen() []string {
 	return append([]string(nil), d.seen...)
 }
 
+// SetBundle replaces whom to trust. It may be called while requests are answered.
+func (d *Daemon) SetBundle(pem []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Bundle = pem
+}
+
 // ServeHTTP implements http.Handler.
 func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	d.seen = append(d.seen, r.Method+" "+r.RequestURI)
+	bundle := d.Bundle
 	d.mu.Unlock()
 	var answer any
 	status := http.StatusOK
@@ -49,7 +58,7 @@ func (d *Daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		mac.Write(body.Data)
 		answer = map[string]any{"digest": mac.Sum(nil)}
 	case r.Method == "GET" && r.URL.Path == "/trust-bundle":
-		answer = map[string]any{"certificate": string(d.Bundle)}
+		answer = map[string]any{"certificate": string(bundle)}
 	default:
 		status, answer = http.StatusNotFound, map[string]any{"message": "no such resource"}
 	}
