@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/iothub-go/iothub"
@@ -23,7 +21,7 @@ import (
 )
 
 // Version is the version of this library, as the hub is told it.
-const Version = "0.1.0"
+const Version = transport.Version
 
 // Defaults and limits of [Options].
 const (
@@ -99,7 +97,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	o := p.Options
 	id := engine.MQTTIdentity{
 		Identity: p.Identity, HostName: link.Host(p.HostName),
-		ProductInfo: productInfo(o.ProductInfo), ModelID: o.ModelID, AuthChain: p.AuthChain,
+		ProductInfo: transport.ProductInfo(o.ProductInfo), ModelID: o.ModelID, AuthChain: p.AuthChain,
 	}
 	if err := id.Validate(); err != nil {
 		return nil, err
@@ -150,9 +148,4 @@ func (t *Transport) paths(port string) []link.Path {
 		return []link.Path{direct, ws}
 	}
 	return []link.Path{direct}
-}
-
-func productInfo(product string) string {
-	own := fmt.Sprintf("iothub-go/%s (%s; %s; %s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return strings.TrimSpace(product + " " + own)
 }

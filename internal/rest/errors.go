@@ -107,10 +107,25 @@ func Refused(op string, resp *http.Response, body []byte) *iothub.Error {
 	if e.Kind == iothub.KindUnauthorized && strings.Contains(strings.ToLower(text), "expired") {
 		e.Kind = iothub.KindTokenExpired
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 && s <= 24*3600 {
-		e.RetryAfter = time.Duration(s) * time.Second
-	}
+	e.RetryAfter = RetryAfter(resp.Header, time.Now())
 	return e
+}
+
+// RetryAfter returns how long the header of that name asks to wait from now on, as a
+// number of seconds or as a date (RFC 9110, 10.2.3); 0 where it does not, or asks for
+// more than a day.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	wait := time.Duration(0)
+	if s, err := strconv.Atoi(text); err == nil && s <= 24*3600 {
+		wait = time.Duration(s) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
+	}
+	if wait < 0 || wait > 24*time.Hour {
+		return 0
+	}
+	return wait
 }
 
 // errorBody holds the members of all forms of error bodies. A code is a number

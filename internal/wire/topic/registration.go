@@ -72,3 +72,54 @@ func AppendRegistrationResult(dst []byte, status int, rid []byte, retryAfter int
 	}
 	return dst
 }
+
+// AppendRegister appends the topic by which a device begins to register, with a request
+// id.
+func AppendRegister(dst []byte, rid uint16) []byte {
+	return strconv.AppendUint(append(append(dst, registerPrefix...), "?$rid="...), uint64(rid), 10)
+}
+
+// AppendOperation appends the topic by which it asks what has become of an operation,
+// whose id has to be plain text.
+func AppendOperation(dst []byte, rid uint16, operation string) []byte {
+	dst = strconv.AppendUint(append(append(dst, operationPrefix...), "?$rid="...), uint64(rid), 10)
+	return append(append(dst, "&operationId="...), operation...)
+}
+
+// RegistrationResult is what the topic of an answer says.
+type RegistrationResult struct {
+	// Status is as in HTTP, RequestID that of the request, RetryAfter in seconds, at
+	// most a day, or 0 where the service does not say.
+	Status     int
+	RequestID  uint16
+	RetryAfter int
+}
+
+// ParseRegistrationResult reads the topic of an answer. A retry-after that is no such
+// number is left out, anything else that is malformed makes ok false.
+func ParseRegistrationResult(topic []byte) (r RegistrationResult, ok bool) {
+	rest, ok := bytes.CutPrefix(topic, []byte(registrationResult))
+	if !ok {
+		return RegistrationResult{}, false
+	}
+	status, query, ok := bytes.Cut(rest, []byte("/"))
+	if !ok || len(status) != 3 {
+		return RegistrationResult{}, false
+	}
+	rid, ok := RequestID(query)
+	if !ok {
+		return RegistrationResult{}, false
+	}
+	code, err := strconv.ParseUint(string(status), 10, 16)
+	id, err2 := strconv.ParseUint(string(rid), 10, 16)
+	if err != nil || err2 != nil || code < 100 {
+		return RegistrationResult{}, false
+	}
+	r = RegistrationResult{Status: int(code), RequestID: uint16(id)}
+	if text, ok := queryValue(query, "retry-after"); ok {
+		if n, err := strconv.ParseUint(string(text), 10, 32); err == nil && n <= 24*3600 {
+			r.RetryAfter = int(n)
+		}
+	}
+	return r, true
+}
