@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -179,6 +180,7 @@ func FuzzRegistration(f *testing.F) {
 	} {
 		f.Add(s, []byte("$dps/registrations/PUT/iotdps-register/?$rid=1"))
 		f.Add(s, []byte("$dps/registrations/GET/iotdps-get-operationstatus/?$rid=a&operationId=4.x"))
+		f.Add(s, []byte("$dps/registrations/res/202/?$rid=1&retry-after=3"))
 	}
 	f.Fuzz(func(t *testing.T, s string, topic []byte) {
 		scope, id, ok := ParseRegistrationUsername(s)
@@ -188,6 +190,12 @@ func FuzzRegistration(f *testing.F) {
 		if kind, query := ClassifyRegistration(topic); kind != RegistrationOther {
 			if rid, ok := RequestID(query); ok && !bytes.Contains(topic, rid) {
 				t.Fatalf("%q: %q", topic, rid)
+			}
+		}
+		if r, ok := ParseRegistrationResult(topic); ok {
+			again := AppendRegistrationResult(nil, r.Status, strconv.AppendUint(nil, uint64(r.RequestID), 10), r.RetryAfter)
+			if back, ok := ParseRegistrationResult(again); !ok || back != r {
+				t.Fatalf("%q: %+v, then %+v", topic, r, back)
 			}
 		}
 	})

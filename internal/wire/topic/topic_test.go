@@ -470,3 +470,34 @@ func TestRegistrations(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The other side of it: what a device asks, and what it reads.
+func TestRegistrationClient(t *testing.T) {
+	if got := string(AppendRegister(nil, 1)); got != "$dps/registrations/PUT/iotdps-register/?$rid=1" {
+		t.Error(got)
+	}
+	if got := string(AppendOperation(nil, 65535, "4.d0")); got != "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=65535&operationId=4.d0" {
+		t.Error(got)
+	}
+	for topic, want := range map[string]RegistrationResult{
+		"$dps/registrations/res/202/?$rid=1&retry-after=3":         {202, 1, 3},
+		"$dps/registrations/res/202/?retry-after=3&$rid=65535":     {202, 65535, 3},
+		"$dps/registrations/res/200/?$rid=7":                       {200, 7, 0},
+		"$dps/registrations/res/429/?$rid=7&retry-after=soon":      {429, 7, 0},
+		"$dps/registrations/res/429/?$rid=7&retry-after=86401":     {429, 7, 0},
+		"$dps/registrations/res/429/?$rid=7&retry-after=-1":        {429, 7, 0},
+		"$dps/registrations/res/200/?$rid=65536":                   {},
+		"$dps/registrations/res/200/?$rid=":                        {},
+		"$dps/registrations/res/20/?$rid=1":                        {},
+		"$dps/registrations/res/099/?$rid=1":                       {},
+		"$dps/registrations/res/2000/?$rid=1":                      {},
+		"$dps/registrations/res/200":                               {},
+		"$dps/registrations/PUT/iotdps-register/?$rid=1":           {},
+		"$iothub/twin/res/200/?$rid=1":                             {},
+		"$dps/registrations/res/200/?$rid=guid-of-somebody-else-1": {},
+	} {
+		if got, ok := ParseRegistrationResult([]byte(topic)); got != want || ok != (want != RegistrationResult{}) {
+			t.Errorf("%s: %+v, %v", topic, got, ok)
+		}
+	}
+}

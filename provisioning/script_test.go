@@ -1,0 +1,378 @@
+package provisioning_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/simnet"
+	"github.com/iothub-go/iothub/internal/wire/mqtt"
+	"github.com/iothub-go/iothub/provisioning"
+)
+
+// reply is what a scripted service does with one request.
+type reply struct {
+	status int    // 0 does not answer, -1 hangs up
+	wait   string // retry-after
+	body   string
+}
+
+const (
+	begun    = `{"operationId":"4.op","status":"assigning"}`
+	assigned = `{"operationId":"4.op","status":"assigned","registrationState":{"registrationId":"reg1","assignedHub":"hub.example",` +
+		`"deviceId":"dev1","status":"assigned","substatus":"initialAssignment","payload":{"x":[1]},"symmetricKey":{"enrollmentGroupId":"g"}}}`
+	unauthorized = `{"errorCode":401002,"trackingId":"t","message":"Unauthorized","timestampUtc":"2024-01-02T03:04:05.678Z"}`
+)
+
+// scripted is a service that answers requests over MQTT in the order of its script, the
+// last one for ever.
+type scripted struct {
+	connack, suback byte
+	deaf            string // the packet that nothing follows: "CONNECT", "SUBSCRIBE"
+	late            bool   // answers come before the acknowledgements of the requests
+	script          []reply
+
+	mu       sync.Mutex
+	requests []string // "topic body" and the time since the start
+	connects []mqtt.ConnectPacket
+	wg       sync.WaitGroup
+}
+
+func (s *scripted) serve(l net.Listener) {
+	start := time.Now()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s.wg.Go(func() {
+			defer conn.Close()
+			s.session(conn, start)
+		})
+	}
+}
+
+func (s *scripted) session(conn net.Conn, start time.Time) {
+	var in []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := mqtt.Frame(in, 1<<20)
+		if err != nil {
+			return
+		}
+		if n == 0 {
+			k, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			in = append(in, buf[:k]...)
+			continue
+		}
+		out, ok := s.packet(in[:n], time.Since(start))
+		in = in[n:]
+		if _, err := conn.Write(out); err != nil || !ok {
+			return
+		}
+	}
+}
+
+func (s *scripted) packet(frame []byte, at time.Duration) (out []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch mqtt.PacketType(frame) {
+	case mqtt.TypeConnect:
+		c, err := mqtt.DecodeConnect(frame)
+		if err != nil {
+			return nil, false
+		}
+		s.connects = append(s.connects, c)
+		if s.deaf == "CONNECT" {
+			return nil, true
+		}
+		return mqtt.AppendConnack(nil, false, s.connack), s.connack == 0
+	case mqtt.TypeSubscribe:
+		id, subs, err := mqtt.DecodeSubscribe(frame)
+		if err != nil || s.deaf == "SUBSCRIBE" || subs[0].Filter != "$dps/registrations/res/#" {
+			return nil, err == nil
+		}
+		return mqtt.AppendSuback(nil, id, []byte{s.suback}), true
+	case mqtt.TypePublish:
+		p, err := mqtt.DecodePublish(frame)
+		if err != nil {
+			return nil, false
+		}
+		return s.answer(&p, at)
+	case mqtt.TypeDisconnect:
+		s.requests = append(s.requests, "goodbye")
+		return nil, false
+	}
+	return nil, true
+}
+
+func (s *scripted) answer(p *mqtt.PublishPacket, at time.Duration) (out []byte, ok bool) {
+	r := s.script[0]
+	if len(s.script) > 1 {
+		s.script = s.script[1:]
+	}
+	name, rid, _ := strings.Cut(string(p.Topic), "/?$rid=")
+	rid, rest, _ := strings.Cut(rid, "&")
+	name = strings.TrimPrefix(name, "$dps/registrations/")
+	s.requests = append(s.requests, strings.TrimSpace(fmt.Sprintf("%v %s %s %s", at, name, rest, p.Payload)))
+	if r.status == -1 {
+		return nil, false
+	}
+	ack := mqtt.AppendAck(nil, mqtt.TypePuback, p.PacketID)
+	if r.status == 0 {
+		return ack, true
+	}
+	topic := fmt.Sprintf("$dps/registrations/res/%d/?$rid=%s", r.status, rid)
+	if r.wait != "" {
+		topic += "&retry-after=" + r.wait
+	}
+	stranger, _ := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte("$dps/registrations/res/200/?$rid=60000"), Payload: []byte(assigned), QoS: 0})
+	result, err := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte(topic), Payload: []byte(r.body), QoS: 1, PacketID: 7})
+	if err != nil {
+		return nil, false
+	}
+	if s.late {
+		return append(append(stranger, result...), ack...), true
+	}
+	return append(append(ack, stranger...), result...), true
+}
+
+// seen returns the requests so far.
+func (s *scripted) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.requests...)
+}
+
+// register runs Register against s in virtual time.
+func (s *scripted) register(t *testing.T, ctx context.Context, plan func(int) simnet.Plan, edit func(*provisioning.Config)) (a *provisioning.Assignment, took time.Duration, err error) {
+	t.Helper()
+	n := simnet.New(plan)
+	go s.serve(n)
+	key, err := provisioning.NewKeyAttestation(groupKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &provisioning.Config{
+		IDScope: "0ne1", RegistrationID: "reg1", Attestation: key, Options: &iothub.ClientOptions{
+			DialTLS: n.Dial, ProductInfo: "widget/1",
+			Retry: &iothub.RetryPolicy{Strategy: iothub.RetryInterval, InitialDelay: 10 * time.Second},
+		}}
+	if edit != nil {
+		edit(c)
+	}
+	start := time.Now()
+	a, err = provisioning.Register(ctx, c)
+	took = time.Since(start)
+	n.Close()
+	s.wg.Wait() // nothing is left open
+	return a, took, err
+}
+
+// What is asked, and when.
+func TestConversation(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		script []reply
+		late   bool
+		want   []string // requests
+	}{
+		{"at once", []reply{{200, "", assigned}}, false, []string{`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
+		{"asked for after what the service says", []reply{{202, "7", begun}, {202, "", begun}, {202, "9999", begun}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "7s GET/iotdps-get-operationstatus operationId=4.op",
+			"9s GET/iotdps-get-operationstatus operationId=4.op", "5m9s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
+		{"answers before acknowledgements", []reply{{202, "3", begun}, {200, "", assigned}}, true, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
+		{"the link is lost while it is assigned", []reply{{202, "3", begun}, {-1, "", ""}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op",
+			"13s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
+		{"the service forgets", []reply{{202, "3", begun}, {404, "", `{"errorCode":404204,"message":"no such operation"}`}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op",
+			`5s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
+		{"throttled", []reply{{429, "25", `{"errorCode":429001,"message":"slow"}`}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye",
+			`25s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
+		{"an error of the service", []reply{{202, "1", begun}, {503, "", "<html>"}, {500, "", ""}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "1s GET/iotdps-get-operationstatus operationId=4.op", "goodbye",
+			"11s GET/iotdps-get-operationstatus operationId=4.op", "goodbye", "21s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
+		{"no answer", []reply{{0, "", ""}, {200, "", assigned}}, false, []string{
+			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye",
+			`40s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &scripted{script: test.script, late: test.late}
+				a, _, err := s.register(t, t.Context(), nil, func(c *provisioning.Config) { c.Payload = json.RawMessage(`{"a":1}`) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.HubHostName != "hub.example" || a.DeviceID != "dev1" || a.RegistrationID != "reg1" || a.IDScope != "0ne1" ||
+					string(a.Payload) != `{"x":[1]}` || a.EnrollmentGroup != "g" {
+					t.Errorf("%+v", a)
+				}
+				if got := s.seen(); fmt.Sprint(got) != fmt.Sprint(test.want) {
+					t.Errorf("requests\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+				}
+				c := s.connects[0]
+				if c.ClientID != "reg1" || !c.CleanSession || !strings.HasPrefix(c.Username, "0ne1/registrations/reg1/api-version=2021-06-01&ClientVersion=widget%2F1") ||
+					!strings.HasPrefix(string(c.Password), "SharedAccessSignature sr=0ne1%2Fregistrations%2Freg1&sig=") || !strings.HasSuffix(string(c.Password), "&skn=registration") {
+					t.Errorf("CONNECT %+v %q", c, c.Password)
+				}
+			})
+		})
+	}
+}
+
+// What ends a registration, and what is said of it.
+func TestFailures(t *testing.T) {
+	state := func(s string) string { return `{"operationId":"4.op","status":"` + s + `"}` }
+	for _, test := range []struct {
+		name string
+		s    *scripted
+		kind iothub.Kind
+		text string
+	}{
+		{"return code 5", &scripted{connack: 5}, iothub.KindUnauthorized, "return code 5"},
+		{"return code 1", &scripted{connack: 1}, iothub.KindProtocol, "MQTT 3.1.1"},
+		{"no subscription", &scripted{suback: 0x80}, iothub.KindProtocol, "subscription"},
+		{"refused", &scripted{script: []reply{{401, "", unauthorized}}}, iothub.KindUnauthorized, `"reg1" is enrolled`},
+		{"disabled", &scripted{script: []reply{{200, "", state("disabled")}}}, iothub.KindDeviceDisabled, "enable"},
+		{"no hub", &scripted{script: []reply{{200, "", `{"status":"failed","registrationState":{"errorCode":400208,"errorMessage":"Custom allocation failed"}}`}}},
+			iothub.KindNotFound, "Custom allocation failed"},
+		{"not authorized after all", &scripted{script: []reply{{200, "", `{"status":"failed","registrationState":{"errorCode":400209,"errorMessage":"e"}}`}}}, iothub.KindUnauthorized, "e"},
+		{"failed without a reason", &scripted{script: []reply{{200, "", state("failed")}}}, iothub.KindUnknown, "does not say why"},
+		{"unknown status", &scripted{script: []reply{{200, "", state("perhaps")}}}, iothub.KindProtocol, "perhaps"},
+		{"assigned to nothing", &scripted{script: []reply{{200, "", state("assigned")}}}, iothub.KindProtocol, "where"},
+		{"assigned to no host", &scripted{script: []reply{{200, "", strings.Replace(assigned, "hub.example", "hub/example", 1)}}}, iothub.KindProtocol, "host name"},
+		{"assigned as nobody", &scripted{script: []reply{{200, "", strings.Replace(assigned, "dev1", "a b", 1)}}}, iothub.KindProtocol, "DeviceId"},
+		{"no operation", &scripted{script: []reply{{202, "", `{"status":"assigning"}`}}}, iothub.KindProtocol, "ask"},
+		{"operation that breaks topics", &scripted{script: []reply{{202, "", `{"operationId":"a/#","status":"assigning"}`}}}, iothub.KindProtocol, "operation"},
+		{"no JSON", &scripted{script: []reply{{200, "", "assigned"}}}, iothub.KindProtocol, "JSON"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, took, err := test.s.register(t, t.Context(), nil, nil)
+				if iothub.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.text) || took != 0 {
+					t.Errorf("%+v, %v, after %v", a, err, took)
+				}
+			})
+		})
+	}
+}
+
+// ctx ends a registration wherever it stands, at once, and leaves nothing behind: the
+// bubble of the test ends only when every goroutine has.
+func TestContextEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		s    *scripted
+		plan simnet.Plan
+		last string // what the error says of the last attempt
+	}{
+		"dialling":             {s: &scripted{}, plan: simnet.Plan{Silent: true}},
+		"no CONNACK":           {s: &scripted{deaf: "CONNECT"}},
+		"no SUBACK":            {s: &scripted{deaf: "SUBSCRIBE"}},
+		"no answer":            {s: &scripted{script: []reply{{0, "", ""}}}},
+		"being assigned":       {s: &scripted{script: []reply{{202, "60", begun}}}},
+		"waiting to try again": {s: &scripted{}, plan: simnet.Plan{Refuse: syscall.ECONNREFUSED}, last: "refused"},
+	} {
+		for _, cancel := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s %v", name, cancel), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, stop := context.WithTimeout(t.Context(), 25*time.Second)
+					defer stop()
+					want, kind := context.DeadlineExceeded, iothub.KindTimeout
+					if cancel {
+						want, kind = context.Canceled, iothub.KindUnknown
+						time.AfterFunc(20*time.Second, stop)
+					}
+					_, took, err := test.s.register(t, ctx, func(int) simnet.Plan { return test.plan }, nil)
+					if !errors.Is(err, want) || iothub.KindOf(err) != kind || took < 20*time.Second || took > 25*time.Second || !strings.Contains(err.Error(), test.last) {
+						t.Errorf("%v after %v", err, took)
+					}
+					// What has timed out once works when it is called again.
+					again := scripted{script: []reply{{200, "", assigned}}}
+					if _, _, err := again.register(t, t.Context(), nil, nil); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The retry policy counts.
+func TestRetryPolicy(t *testing.T) {
+	down := func(int) simnet.Plan { return simnet.Plan{Refuse: syscall.ECONNREFUSED} }
+	for _, test := range []struct {
+		policy iothub.RetryPolicy
+		took   time.Duration
+	}{
+		{iothub.RetryPolicy{Strategy: iothub.RetryNone}, 0},
+		{iothub.RetryPolicy{Strategy: iothub.RetryInterval, InitialDelay: 10 * time.Second, Limit: 35 * time.Second}, 30 * time.Second},
+		{iothub.RetryPolicy{Strategy: iothub.RetryExponentialBackoff, Limit: time.Minute}, 31 * time.Second}, // 1+2+4+8+16, then 30
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, took, err := (&scripted{}).register(t, t.Context(), down, func(c *provisioning.Config) { c.Options.Retry = &test.policy })
+			if iothub.KindOf(err) != iothub.KindNetwork || took != test.took {
+				t.Errorf("%v: %v after %v", test.policy, err, took)
+			}
+		})
+	}
+}
+
+// Whatever the peer sends, Register ends with an error or an assignment that is whole.
+func FuzzRegister(f *testing.F) {
+	connack := mqtt.AppendConnack(nil, false, 0)
+	suback := mqtt.AppendSuback(nil, 1, []byte{1})
+	publish := func(topic, body string) []byte {
+		p, err := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte(topic), Payload: []byte(body), QoS: 1, PacketID: 1})
+		if err != nil {
+			f.Fatal(err)
+		}
+		return p
+	}
+	f.Add(false, bytes.Join([][]byte{connack, suback, publish("$dps/registrations/res/200/?$rid=2", assigned)}, nil))
+	f.Add(false, bytes.Join([][]byte{connack, suback, publish("$dps/registrations/res/202/?$rid=2&retry-after=3", begun),
+		publish("$dps/registrations/res/401/?$rid=3", unauthorized)}, nil))
+	f.Add(true, []byte("HTTP/1.1 202 Accepted\r\nRetry-After: 3\r\nContent-Length: 44\r\n\r\n"+begun+"HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\n{}\n"))
+	f.Add(true, []byte("HTTP/1.1 200 OK\r\nRetry-After: Sat, 01 Jan 2000 00:00:09 GMT\r\n\r\n"+assigned))
+	f.Fuzz(func(t *testing.T, https bool, data []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			key, err := provisioning.NewKeyAttestation(groupKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &provisioning.Config{IDScope: "0ne1", RegistrationID: "reg1", Attestation: key, Options: &iothub.ClientOptions{
+				Retry: &iothub.RetryPolicy{Strategy: iothub.RetryNone},
+				DialTLS: func(context.Context, string, string) (net.Conn, error) {
+					client, server := simnet.Pair(simnet.Direction{}, simnet.Direction{})
+					go io.Copy(io.Discard, server)
+					go server.Write(data)
+					time.AfterFunc(time.Minute, func() { server.Close() }) // the answers wait for their questions
+					return client, nil
+				},
+			}}
+			if https {
+				c.Transport = provisioning.HTTPS
+			}
+			a, err := provisioning.Register(t.Context(), c)
+			if err == nil && (a.HubHostName == "" || a.DeviceID == "" || a.Credential() == nil) {
+				t.Errorf("%+v", a)
+			}
+		})
+	})
+}
