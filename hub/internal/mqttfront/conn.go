@@ -114,7 +114,11 @@ func (c *conn) Drain() {
 // serve runs the connection from CONNECT to its end.
 func (c *conn) serve(accepted func()) error {
 	defer c.in.release()
-	if err := c.connect(); err != nil {
+	// Proving who it is takes much stack, and a connection that then idles for
+	// days does not: a goroutine's stack seldom shrinks by itself.
+	proved := make(chan error, 1)
+	go func() { proved <- c.connect() }()
+	if err := <-proved; err != nil {
 		c.Kill(err)
 		return c.ended(err)
 	}
