@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/dps"
@@ -35,6 +37,12 @@ func (s *Server) openProvisioning(storage core.Storage) error {
 		return fmt.Errorf("hub: %w", err)
 	}
 	return nil
+}
+
+// vouches reports whether an authority stands behind a certificate. The hub and the
+// provisioning service have the same ones.
+func (s *Server) vouches(now time.Time, shown []*x509.Certificate) bool {
+	return s.dps != nil && s.dps.Vouches(now, shown)
 }
 
 // provisioning is the service for the protocol heads.

@@ -105,7 +105,8 @@ func (s *Server) open() (err error) {
 	}
 	s.hub, err = core.New(s.ctx, core.Config{
 		HostName: s.opts.HostNames[0], Names: names, Gateway: s.opts.Gateway.core(), Clock: s.opts.Clock,
-		Partitions: s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
+		Authorities: s.vouches,
+		Partitions:  s.opts.Partitions, Retention: s.opts.Retention, RetentionBytes: s.opts.RetentionBytes,
 		MaxDevices: s.opts.MaxDevices, Logger: s.log,
 		MessageTTL: s.opts.MessageTTL, MaxDeliveryCount: s.opts.MaxDeliveryCount, Routes: routes,
 		Tier: s.opts.Tier, Units: s.opts.Units, FaultInjection: s.opts.FaultInjection,

@@ -62,6 +62,7 @@ const (
 	proofDeviceKey
 	proofPolicy
 	proofCertificate
+	proofSigned
 	proofChain
 )
 
@@ -92,7 +93,7 @@ func (h *Hub) authenticate(now time.Time, r AuthRequest) (*Principal, error) {
 	case r.Token != "":
 		p, err = h.authenticateToken(now, r, dev, mod)
 	case len(r.Certificates) > 0:
-		p, err = authenticateCertificate(now, r, dev, mod)
+		p, err = h.authenticateCertificate(now, r, dev, mod)
 	default:
 		err = unauthorized("Authorization header missing: neither a token nor a client certificate was shown")
 	}
@@ -281,7 +282,7 @@ func checkExpiry(t *sas.Token, now time.Time) error {
 	return nil
 }
 
-func authenticateCertificate(now time.Time, r AuthRequest, dev *deviceDoc, mod *moduleDoc) (*Principal, error) {
+func (h *Hub) authenticateCertificate(now time.Time, r AuthRequest, dev *deviceDoc, mod *moduleDoc) (*Principal, error) {
 	own := dev.Auth
 	if mod != nil {
 		own = mod.Auth
@@ -289,7 +290,7 @@ func authenticateCertificate(now time.Time, r AuthRequest, dev *deviceDoc, mod *
 	switch own.Type {
 	case AuthSelfSigned:
 	case AuthCertificateAuthority:
-		return nil, unauthorized("the identity needs a certificate of a verified CA, and this hub has none registered")
+		return h.authenticateSigned(now, r, mod)
 	default:
 		return nil, unauthorized("the identity authenticates with %q, not with a certificate, and no token was shown", own.Type)
 	}
@@ -308,6 +309,21 @@ func authenticateCertificate(now time.Time, r AuthRequest, dev *deviceDoc, mod *
 		AuthMethod: authMethod(scopeOf(mod), "x509"),
 		proof:      proof{kind: proofCertificate, thumbprint: prints},
 	}, nil
+}
+
+// authenticateSigned takes a certificate of an authority, made out for the identity.
+// (wire-device A.4)
+func (h *Hub) authenticateSigned(now time.Time, r AuthRequest, mod *moduleDoc) (*Principal, error) {
+	leaf, name := r.Certificates[0], identityKey{r.DeviceID, r.ModuleID}.String()
+	switch {
+	case leaf.Subject.CommonName != name:
+		return nil, unauthorized("the common name of the certificate is %.300q, it has to be %q", leaf.Subject.CommonName, name)
+	case leaf.IsCA:
+		return nil, unauthorized("the certificate is that of an authority, not of a device")
+	case h.cfg.Authorities == nil || !h.cfg.Authorities(now, r.Certificates):
+		return nil, unauthorized("the certificate of %q is of no verified authority of this hub, or the chain to it was not shown whole, or a part of it has expired", leaf.Issuer)
+	}
+	return &Principal{AuthMethod: authMethod(scopeOf(mod), "x509"), proof: proof{kind: proofSigned}}, nil
 }
 
 // thumbprints gives the SHA-1 and the SHA-256 of a certificate in upper case.
@@ -344,6 +360,9 @@ func (h *Hub) stillProvesLocked(p *proof, dev *deviceDoc, mod *moduleDoc) bool {
 		return own.Type != AuthSelfSigned && own.Type != AuthCertificateAuthority
 	case proofCertificate:
 		return own.Type == AuthSelfSigned && own.X509Thumbprint.matches(p.thumbprint)
+	case proofSigned:
+		// An authority that is removed lets nobody in from then on; who is there stays.
+		return own.Type == AuthCertificateAuthority
 	case proofChain:
 		actor := p.chain[len(p.chain)-1].device
 		if h.checkChainLocked(p.chain, actor) != nil {

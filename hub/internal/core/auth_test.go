@@ -32,7 +32,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	clock := func() time.Time { return epoch }
-	w := &world{Hub: newHub(t, core.Config{HostName: "hub.example", Names: []string{"10.0.0.1"}, Clock: clock}, memory.New(clock))}
+	w := &world{}
+	vouches := func(_ time.Time, shown []*x509.Certificate) bool { return shown[0] == w.cert }
+	w.Hub = newHub(t, core.Config{HostName: "hub.example", Names: []string{"10.0.0.1"}, Clock: clock, Authorities: vouches}, memory.New(clock))
 	w.cert = certificate(t, epoch.Add(time.Hour))
 	w.expired = certificate(t, epoch.Add(-time.Hour))
 	w.other = certificate(t, epoch.Add(time.Hour))
@@ -50,7 +52,9 @@ func newWorld(t *testing.T) *world {
 	} {
 		createDevice(t, w.Hub, core.Device{DeviceID: id, Authentication: core.Authentication{Type: core.AuthSelfSigned, X509Thumbprint: x}})
 	}
-	createDevice(t, w.Hub, core.Device{DeviceID: "ca", Authentication: core.Authentication{Type: core.AuthCertificateAuthority}})
+	for _, id := range []string{"ca", "device"} {
+		createDevice(t, w.Hub, core.Device{DeviceID: id, Authentication: core.Authentication{Type: core.AuthCertificateAuthority}})
+	}
 	createDevice(t, w.Hub, core.Device{DeviceID: "none", Authentication: core.Authentication{Type: core.AuthNone}})
 	return w
 }
@@ -161,7 +165,9 @@ func TestAuthenticate(t *testing.T) {
 		{name: "certificate for a key identity", device: "dev1", cert: w.cert, refusal: "not with a certificate"},
 		{name: "another certificate", device: "x256", cert: w.other, refusal: "Thumbprint does not match"},
 		{name: "expired certificate, SHA-1", device: "x1", cert: w.expired, refusal: "is valid from"},
-		{name: "unregistered authority", device: "ca", cert: w.cert, refusal: "verified CA"},
+		{name: "signed by an authority", device: "device", cert: w.cert, want: "device x509"},
+		{name: "no authority stands behind it", device: "device", cert: w.other, refusal: "no verified authority"},
+		{name: "a certificate for another one", device: "ca", cert: w.cert, refusal: "common name"},
 		{name: "bad token beside a good certificate", device: "x256", token: good, cert: w.cert, refusal: "with a certificate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

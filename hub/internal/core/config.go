@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"time"
@@ -62,6 +63,9 @@ type Config struct {
 	// events until [EventHub.Trim] lets go of them, or RetentionBytes are reached;
 	// Retention does not count.
 	Gateway *Gateway
+	// Authorities reports whether an authority that this hub trusts stands behind a
+	// certificate, the first one, over those shown with it; nil trusts none.
+	Authorities func(now time.Time, shown []*x509.Certificate) bool
 	// FaultInjection lets devices ask for faults, see [ParseFault].
 	FaultInjection bool
 	// Blobs is where import and export jobs read and write; without it there are

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
 )
@@ -192,4 +193,17 @@ func (s *Service) VerifyCertificate(ctx context.Context, name, proof, etag strin
 	doc := *r.doc
 	doc.Verified, doc.Code, doc.Updated = true, "", s.stamp()
 	return s.storeAuthority(ctx, &doc, r)
+}
+
+// Vouches reports whether a verified authority has signed the certificate of a device or
+// module, the first one, over those that were shown with it.
+func (s *Service) Vouches(now time.Time, shown []*x509.Certificate) bool {
+	var verified []*x509.Certificate
+	for r := range s.authorities.all("") {
+		if r.doc.Verified {
+			verified = append(verified, r.doc.cert)
+		}
+	}
+	signer, _ := signedBy(now, shown, verified)
+	return signer != nil
 }
