@@ -74,6 +74,10 @@ type Options struct {
 	// methods, and nobody connects over WebSockets.
 	MQTT, HTTPS string
 
+	// LeafAuthorities are certificates, in PEM, of authorities for leaf devices that
+	// authenticate with a certificate of one.
+	LeafAuthorities []byte
+
 	// Modules are the programs to run.
 	Modules []Module
 	// Routes say where messages go, as in IoT Edge:

@@ -180,7 +180,7 @@ func (rt *Runtime) openHub(ctx context.Context, client *iothub.ClientOptions) er
 			TLS: client.TLS, Proxy: client.Proxy, Dial: client.Dial,
 		},
 		MQTT: rt.opts.MQTT, HTTPS: rt.opts.HTTPS, Routes: rt.opts.Routes, StoreLimit: rt.opts.StoreLimit, TTL: rt.opts.TimeToLive,
-		Logger: rt.opts.Logger,
+		Authorities: rt.opts.LeafAuthorities, Logger: rt.opts.Logger,
 	}
 	if rt.opts.DropOldest {
 		o.WhenFull = edgehub.DropOldest

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
@@ -95,6 +96,16 @@ func TestCertificateAuthority(t *testing.T) {
 		if code := connectWith(t, s, host, test.id, test.cert); code != test.want {
 			t.Errorf("%s: CONNACK %d, want %d", test.name, code, test.want)
 		}
+	}
+	// One of the options counts too, also without a provisioning service.
+	own := start(t, &hub.Options{NoProvisioning: true, DeviceAuthorities: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})})
+	rest(t, own, "PUT", "/devices/dev1?api-version=2021-04-12", `{"deviceId":"dev1","authentication":{"type":"certificateAuthority"}}`)
+	ownHost, _, _ := strings.Cut(strings.TrimPrefix(connectionStringOf(t, own, "another"), "HostName="), ";")
+	if code := connectWith(t, own, ownHost, "dev1", show("dev1", root, rootKey)); code != 0 {
+		t.Errorf("of an authority of the options: CONNACK %d", code)
+	}
+	if code := connectWith(t, own, ownHost, "dev1", show("dev1", stranger, strangerKey)); code != 5 {
+		t.Errorf("of a stranger: CONNACK %d", code)
 	}
 	if resp, text := dpsCall(t, s, nil, "DELETE", "/certificates/root", "owner", ""); resp.StatusCode != http.StatusNoContent {
 		t.Fatalf("%d %s", resp.StatusCode, text)

@@ -27,6 +27,9 @@ type Identity struct {
 	// certificates, hexadecimal SHA-1 or SHA-256; both are valid.
 	PrimaryThumbprint   string
 	SecondaryThumbprint string
+	// CertificateAuthority says that it authenticates with a certificate of an
+	// authority that the hub knows, see Options.DeviceAuthorities.
+	CertificateAuthority bool
 	// Disabled says of a device that it may not connect.
 	Disabled bool
 }
@@ -56,6 +59,8 @@ func (id *Identity) authentication() core.Authentication {
 		return core.Authentication{Type: core.AuthSelfSigned, X509Thumbprint: core.X509Thumbprint{
 			PrimaryThumbprint: core.NullString(id.PrimaryThumbprint), SecondaryThumbprint: core.NullString(id.SecondaryThumbprint),
 		}}
+	case id.CertificateAuthority:
+		return core.Authentication{Type: core.AuthCertificateAuthority}
 	}
 	return core.Authentication{Type: core.AuthNone}
 }
@@ -97,6 +102,7 @@ func identityOf(deviceID, moduleID string, a core.Authentication) Identity {
 		DeviceID: deviceID, ModuleID: moduleID,
 		PrimaryKey: string(a.SymmetricKey.PrimaryKey), SecondaryKey: string(a.SymmetricKey.SecondaryKey),
 		PrimaryThumbprint: string(a.X509Thumbprint.PrimaryThumbprint), SecondaryThumbprint: string(a.X509Thumbprint.SecondaryThumbprint),
+		CertificateAuthority: a.Type == core.AuthCertificateAuthority,
 	}
 }
 

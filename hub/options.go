@@ -96,6 +96,11 @@ type Options struct {
 	// allocation; this hub has 1.
 	LinkedHubs []string
 
+	// DeviceAuthorities are certificates, in PEM, of authorities for devices and modules
+	// whose authentication is certificateAuthority, beside those that the provisioning
+	// service has as verified; see docs/provisioning.md.
+	DeviceAuthorities []byte
+
 	// NoPage leaves out the web page that the HTTPS listener has at /. It holds
 	// no secret and opens nothing that the REST API does not.
 	NoPage bool

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
 	"github.com/iothub-go/iothub/hub/internal/page"
+	"github.com/iothub-go/iothub/hub/internal/pki"
 	"github.com/iothub-go/iothub/hub/internal/store/jetstream"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
 )
@@ -45,8 +47,9 @@ type Server struct {
 	blobStore    *blobstore.Store  // of the hub's own endpoint; nil without one
 	blobEndpoint *blobfront.Front  // the same
 
-	tls   *tlsFiles
-	slots chan struct{} // one for each connection that has not proved who it is
+	tls         *tlsFiles
+	authorities []*x509.Certificate // of Options.DeviceAuthorities
+	slots       chan struct{}       // one for each connection that has not proved who it is
 
 	// ctx ends when the server begins to close: it is for what is not worth
 	// waiting for.
@@ -94,6 +97,9 @@ func (s *Server) open() (err error) {
 	}
 	if s.tls, err = loadTLS(s.opts.DataDir, s.opts.HostNames, s.log); err != nil {
 		return fmt.Errorf("hub: %w", err)
+	}
+	if s.authorities, err = pki.ParseAuthorities(s.opts.DeviceAuthorities); err != nil {
+		return fmt.Errorf("hub: Options.DeviceAuthorities: %w", err)
 	}
 	s.blobs = blobs.New(s.newHTTPClient())
 	if err := s.openUploads(); err != nil {

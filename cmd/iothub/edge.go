@@ -28,6 +28,7 @@ const edgeConnectionString = "IOTHUB_EDGE_CONNECTION_STRING"
 type edgeFlags struct {
 	connectionString string
 	ca               string
+	leafCA           string
 	upstreamHTTPS    int
 	withHub          bool
 	data             string
@@ -83,6 +84,7 @@ credential.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.connectionString, "connection-string", "", "of an IoT Edge device (default $"+edgeConnectionString+")")
 	flags.StringVar(&f.ca, "ca", "", "PEM `file` of authorities that the hub is trusted by beside the system's, such as the ca.pem of a local hub")
+	flags.StringVar(&f.leafCA, "leaf-authority", "", "PEM `file` of authorities, for leaf devices that authenticate with a certificate of one")
 	flags.IntVar(&f.upstreamHTTPS, "upstream-https-port", hub.HTTPS.Port(), "port of the REST API of the hub")
 	flags.BoolVar(&f.withHub, "with-hub", false, "run the hub too, in this process, with the IoT Edge device edge1")
 	flags.StringVar(&f.data, "data", "edge-data", "folder that keeps everything; made when missing")
@@ -124,6 +126,11 @@ func (f *edgeFlags) options(cmd *cobra.Command) (*edge.Options, error) {
 	o := &edge.Options{
 		DataDir: f.data, HostName: f.hostname, Routes: f.routes, StoreLimit: limit, DropOldest: f.dropOldest, TimeToLive: f.ttl,
 		WorkloadHTTP: f.workloadHTTP, GracePeriod: f.grace, Output: cmd.OutOrStdout(), Logger: log,
+	}
+	if f.leafCA != "" {
+		if o.LeafAuthorities, err = os.ReadFile(f.leafCA); err != nil {
+			return nil, usage(cmd, fmt.Errorf("--leaf-authority: %w", err))
+		}
 	}
 	if o.HostName == "" && !ip.IsUnspecified() {
 		o.HostName = ip.String()

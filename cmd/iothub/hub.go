@@ -24,29 +24,30 @@ const shutdownTimeout = 10 * time.Second
 
 // hubFlags are the flags of "iothub hub".
 type hubFlags struct {
-	data      string
-	listen    string
-	devices   []string
-	modules   []string
-	routes    []string
-	mqttPort  int
-	httpsPort int
-	amqpPort  int
-	plainPort int
-	hostnames []string
-	noSync    bool
-	retention time.Duration
-	tier      string
-	units     int
-	faults    bool
-	noPage    bool
-	noDPS     bool
-	idScope   string
-	linked    []string
-	routing   string
-	groups    []string
-	logLevel  string
-	json      bool
+	data        string
+	listen      string
+	devices     []string
+	modules     []string
+	routes      []string
+	mqttPort    int
+	httpsPort   int
+	amqpPort    int
+	plainPort   int
+	hostnames   []string
+	noSync      bool
+	retention   time.Duration
+	tier        string
+	units       int
+	faults      bool
+	noPage      bool
+	noDPS       bool
+	idScope     string
+	linked      []string
+	routing     string
+	authorities string
+	groups      []string
+	logLevel    string
+	json        bool
 
 	httpsPortSet bool
 	faultsSet    bool
@@ -100,6 +101,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 	flags.BoolVar(&f.noDPS, "no-provisioning", false, "leave out the Device Provisioning Service")
 	flags.StringVar(&f.idScope, "id-scope", "", "id scope of the provisioning service; default is one that is made once and kept in the data folder")
 	flags.StringArrayVar(&f.linked, "linked-hub", nil, "service connection string of another hub that devices are assigned to; may end in ;AllocationWeight=N; repeatable")
+	flags.StringVar(&f.authorities, "device-authority", "", "PEM `file` of authorities, for devices that authenticate with a certificate of one (certificateAuthority)")
 	flags.BoolVar(&f.noPage, "no-page", false, "leave out the web page of the HTTPS listener")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; the log goes to stderr")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON instead of text")
@@ -148,6 +150,12 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 		}
 		routes = append(routes, hub.Route{DeviceID: device, Text: text})
 	}
+	var authorities []byte
+	if f.authorities != "" {
+		if authorities, err = os.ReadFile(f.authorities); err != nil {
+			return nil, usage(cmd, fmt.Errorf("--device-authority: %w", err))
+		}
+	}
 	var routing []byte
 	if f.routing != "" {
 		var err error
@@ -162,7 +170,7 @@ func (f *hubFlags) options(cmd *cobra.Command) (*hub.Options, error) {
 	return &hub.Options{
 		DataDir: f.data, HostNames: names, Retention: f.retention, NoSync: f.noSync,
 		Tier: f.tier, Units: f.units, FaultInjection: f.faults, Routes: routes, NoPage: f.noPage, Routing: routing,
-		NoProvisioning: f.noDPS, IDScope: f.idScope, LinkedHubs: f.linked,
+		DeviceAuthorities: authorities, NoProvisioning: f.noDPS, IDScope: f.idScope, LinkedHubs: f.linked,
 		ConsumerGroups: f.groups,
 		Logger:         log,
 	}, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -66,6 +67,7 @@ func TestProvisioningFlags(t *testing.T) {
 	if r := run("--id-scope", "0neTEST", "--linked-hub", "HostName=other.example;SharedAccessKeyName=iothubowner;SharedAccessKey=AAAA;AllocationWeight=3"); r.IDScope != "0neTEST" {
 		t.Errorf("the id scope is %q", r.IDScope)
 	}
+	run("--device-authority", filepath.Join(data, "ca.pem"))
 	if r := run(); r.IDScope != made.IDScope {
 		t.Errorf("the id scope was %q, is %q", made.IDScope, r.IDScope)
 	}
@@ -74,7 +76,7 @@ func TestProvisioningFlags(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--id-scope", "0ne/1"}, {"--linked-hub", "HostName=x;DeviceId=d;SharedAccessKey=AAAA"}, {"--linked-hub", "AllocationWeight=200"},
-		{"--no-provisioning", "--id-scope", "0ne1"},
+		{"--no-provisioning", "--id-scope", "0ne1"}, {"--device-authority", "nowhere.pem"}, {"--device-authority", "hublimits_test.go"},
 	} {
 		if code, _, errs := once(t, append([]string{"hub", "--data", data}, args...)...); code == exitOK || strings.Contains(errs, "AAAA") {
 			t.Errorf("%v: exit code %d: %s", args, code, errs)

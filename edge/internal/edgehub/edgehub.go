@@ -77,7 +77,7 @@ func (h *Hub) open(ctx context.Context) error {
 	}
 	ho := &hub.Options{
 		DataDir: h.opts.DataDir, HostNames: h.opts.HostNames, Partitions: partitions, Routes: routes,
-		Clock: h.opts.Clock, Logger: h.log, NoPage: true, NoUploads: true,
+		Clock: h.opts.Clock, Logger: h.log, NoPage: true, NoUploads: true, DeviceAuthorities: h.opts.Authorities,
 		Gateway: &hub.Gateway{
 			UpstreamHostName: h.host, DeviceID: h.opts.Upstream.DeviceID,
 			Find: h.find, Connection: h.connectionChanged, Reported: h.reportedChanged, Fresh: h.fresh,

@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"os"
@@ -70,6 +72,35 @@ func TestMessagesGoUpstreamAsTheirSender(t *testing.T) {
 	until(t, "both are counted", func() bool { return w.edge.Stats().Forwarded == 2 })
 }
 
+// authorityFor makes an authority, in PEM, and a certificate of it for a device.
+func authorityFor(t *testing.T, id string) (authority []byte, leaf tls.Certificate) {
+	t.Helper()
+	var root *x509.Certificate
+	var rootKey *ecdsa.PrivateKey
+	for _, name := range []string{"factory", id} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IsCA: root == nil, BasicConstraintsValid: true,
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+		if root == nil {
+			root, rootKey = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, root, key.Public(), rootKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != id {
+			authority = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		}
+		leaf = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	}
+	return authority, leaf
+}
+
 // A leaf device may prove itself by a certificate; upstream its gateway vouches for it.
 func TestLeafWithCertificate(t *testing.T) {
 	w := newWorld(t)
@@ -95,11 +126,13 @@ func TestLeafWithCertificate(t *testing.T) {
 	w.create(service.Device{DeviceID: "certified", Scope: gw.Scope, Authentication: &service.Authentication{
 		Type: service.SelfSignedAuthentication, Thumbprints: &service.Thumbprints{Primary: print, Secondary: print},
 	}})
-	w.start(nil)
-	client := func(c tls.Certificate, status func(iothub.ConnectionEvent)) *device.Client {
+	w.create(service.Device{DeviceID: "signed", Scope: gw.Scope, Authentication: &service.Authentication{Type: service.CertificateAuthentication}})
+	authority, leaf := authorityFor(t, "signed")
+	w.start(func(o *edgehub.Options) { o.Authorities = authority })
+	client := func(id string, c tls.Certificate, status func(iothub.ConnectionEvent)) *device.Client {
 		o := w.clientOptions()
 		o.Credential, o.OnConnectionStatus = iothub.NewCertificateCredential(c), status
-		client, err := device.NewClientFromConnectionString(w.through("HostName=localhost;DeviceId=certified;x509=true"), o)
+		client, err := device.NewClientFromConnectionString(w.through("HostName=localhost;DeviceId="+id+";x509=true"), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,14 +140,20 @@ func TestLeafWithCertificate(t *testing.T) {
 		client.Open()
 		return client
 	}
-	if err := client(right, nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("x")}); err != nil {
+	if err := client("certified", right, nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
 	if e := w.events(1)[0]; e.DeviceID != "certified" || string(e.Body) != "x" {
 		t.Errorf("got %+v", e)
 	}
+	if err := client("signed", leaf, nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("y")}); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.events(2)[1]; e.DeviceID != "signed" || string(e.Body) != "y" {
+		t.Errorf("got %+v", e)
+	}
 	refused := make(chan error, 1)
-	client(wrong, func(e iothub.ConnectionEvent) {
+	client("certified", wrong, func(e iothub.ConnectionEvent) {
 		select {
 		case refused <- e.Err:
 		default:

@@ -111,6 +111,10 @@ type Options struct {
 	// DefaultRefresh.
 	Refresh time.Duration
 
+	// Authorities are certificates, in PEM, of authorities for leaf devices and modules
+	// that authenticate with a certificate of one.
+	Authorities []byte
+
 	// Clock tells the time of events; nil is time.Now.
 	Clock func() time.Time
 	// Logger takes the log; nil discards it. Secrets are never logged.

@@ -70,6 +70,7 @@ func (a *authentication) identity(deviceID, moduleID string) hub.Identity {
 		DeviceID: deviceID, ModuleID: moduleID,
 		PrimaryKey: a.SymmetricKey.PrimaryKey, SecondaryKey: a.SymmetricKey.SecondaryKey,
 		PrimaryThumbprint: a.X509Thumbprint.PrimaryThumbprint, SecondaryThumbprint: a.X509Thumbprint.SecondaryThumbprint,
+		CertificateAuthority: a.Type == "certificateAuthority",
 	}
 }
 

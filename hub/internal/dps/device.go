@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
+	"github.com/iothub-go/iothub/hub/internal/pki"
 	"github.com/iothub-go/iothub/internal/sas"
 )
 
@@ -201,7 +202,7 @@ func (s *Service) byCertificate(now time.Time, c Credential) (*proof, error) {
 		case holds(one.leaves, leaf):
 			p.enrollment, p.auth = one, selfSigned(one.leaves...)
 		default:
-			if p.signer, _ = signedBy(now, c.Certificates, s.signers(one)); p.signer != nil {
+			if p.signer, _ = pki.SignedBy(now, c.Certificates, s.signers(one)); p.signer != nil {
 				p.enrollment = one
 			}
 		}
@@ -212,7 +213,7 @@ func (s *Service) byCertificate(now time.Time, c Credential) (*proof, error) {
 			if r.doc.Attestation.Type != AttestX509 {
 				continue
 			}
-			if signer, depth := signedBy(now, c.Certificates, s.signers(r.doc)); signer != nil && (best == 0 || depth < best) {
+			if signer, depth := pki.SignedBy(now, c.Certificates, s.signers(r.doc)); signer != nil && (best == 0 || depth < best) {
 				p.enrollment, p.signer, best = r.doc, signer, depth
 			}
 		}
@@ -230,35 +231,6 @@ func holds(list []*x509.Certificate, c *x509.Certificate) bool {
 		}
 	}
 	return false
-}
-
-// signedBy finds the shortest chain from a device's certificate to one of the
-// signers, over the certificates that it has shown with it.
-func signedBy(now time.Time, shown, signers []*x509.Certificate) (signer *x509.Certificate, depth int) {
-	if len(signers) == 0 {
-		return nil, 0
-	}
-	o := x509.VerifyOptions{
-		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	}
-	for _, c := range signers {
-		o.Roots.AddCert(c)
-	}
-	for _, c := range shown[1:] {
-		o.Intermediates.AddCert(c)
-	}
-	chains, err := shown[0].Verify(o)
-	if err != nil {
-		return nil, 0
-	}
-	for _, chain := range chains {
-		// One that is a signer itself proves nothing about a signature.
-		if n := len(chain); n > 1 && (depth == 0 || n < depth) {
-			signer, depth = chain[n-1], n
-		}
-	}
-	return signer, depth
 }
 
 // selfSigned is an authentication with one or two certificates.
