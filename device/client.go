@@ -13,6 +13,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/managed"
 	"github.com/iothub-go/iothub/internal/setup"
+	"github.com/iothub-go/iothub/provisioning"
 )
 
 // ClientOptions configures a client; the zero value, or nil, is the documented
@@ -21,10 +22,7 @@ type ClientOptions = iothub.ClientOptions
 
 // Client is a device that sends events to its hub. It is safe for concurrent
 // use. It connects with the first message, or with Open, and must be closed.
-type Client struct {
-	c  *managed.Client
-	id iothub.Identity
-}
+type Client struct{ c *managed.Client }
 
 // NewClientFromConnectionString returns a client for the device that the
 // connection string names. Nothing touches the network yet; errors are
@@ -35,11 +33,47 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	return &Client{managed.New(s.Setup, s.Options), s.Identity}, nil
+	return &Client{managed.New(s.Setup, s.Options)}, nil
 }
 
-// Identity returns the device the client is for.
-func (c *Client) Identity() iothub.Identity { return c.id }
+// NewClientFromProvisioning returns a client for a device that registers by itself with
+// the Device Provisioning Service: when it connects first, again when its hub refuses it,
+// because it was deleted, disabled or moved, and when the hub has been out of reach for
+// five minutes. Messages, subscriptions, the twin that is followed and all callbacks stay
+// what they are, in order, whichever hub it is: what waits goes to the new one. It asks at
+// most every 30 s while it has a hub, and otherwise as ClientOptions.Retry says; what the
+// service refuses comes to ClientOptions.OnConnectionStatus, and it goes on trying.
+//
+// With cfg.StateFile a process that starts again needs no provisioning service as long as
+// the hub takes the device. What the device has registered with is also what it presents
+// to the hub: ClientOptions.Credential has to be nil, and SetCredential is refused. Until
+// the device is assigned, Identity is that of its registration id, and uploads fail with
+// KindUnavailable.
+//
+// Nothing touches the network yet; errors are *iothub.Error of kind KindInvalidArgument.
+// The client copies cfg, and uses what it points to. o may be nil.
+func NewClientFromProvisioning(cfg *provisioning.Config, o *ClientOptions) (*Client, error) {
+	s, err := setup.FromProvisioning(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{managed.New(s.Setup, s.Options)}, nil
+}
+
+// NewClientFromAssignment returns a client for a device that provisioning.Register has
+// registered. It stays with that hub. Nothing touches the network yet; errors are
+// *iothub.Error of kind KindInvalidArgument. o may be nil.
+func NewClientFromAssignment(a *provisioning.Assignment, o *ClientOptions) (*Client, error) {
+	s, err := setup.FromAssignment(a, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{managed.New(s.Setup, s.Options)}, nil
+}
+
+// Identity returns the device the client is for. It changes only for one that registers
+// by itself, see NewClientFromProvisioning.
+func (c *Client) Identity() iothub.Identity { return c.c.Params().Identity }
 
 // Open starts connecting without waiting for the first message. The outcome
 // comes to ClientOptions.OnConnectionStatus.

@@ -73,7 +73,6 @@ var errNoCallback = errors.New("the callback is nil, so nobody would see the ans
 // client is what DeviceClient and ModuleClient share.
 type client struct {
 	setup *setup.Client
-	id    iothub.Identity
 
 	// busy is held during every method but while callbacks run, so that a
 	// second goroutine is noticed and a callback is not.
@@ -107,10 +106,11 @@ type client struct {
 }
 
 type dialResult struct {
-	with *transport.Setup // what was presented
-	conn net.Conn
-	auth engine.Auth
-	err  error
+	asked *transport.Setup // what the client had then
+	with  *transport.Setup // what was presented
+	conn  net.Conn
+	auth  engine.Auth
+	err   error
 }
 
 func fromConnectionString(connectionString string, kind setup.Kind, o *ClientOptions) (*client, error) {
@@ -125,7 +125,7 @@ func fromConnectionString(connectionString string, kind setup.Kind, o *ClientOpt
 func newClient(s *setup.Client) *client {
 	now := time.Now()
 	c := &client{
-		setup: s, id: s.Identity,
+		setup:  s,
 		out:    engine.NewOutbox(s.Encoder, now, s.Options.MaxQueuedMessages, s.Options.MaxQueuedBytes),
 		sess:   engine.NewSession(s.Session, now),
 		dialed: make(chan dialResult, 1),
@@ -264,14 +264,15 @@ func (c *client) receive(now time.Time) {
 func (c *client) takeDialed(now time.Time) {
 	select {
 	case r := <-c.dialed:
-		switch {
-		case r.with != c.setup.Setup: // options have changed meanwhile
+		if r.asked != c.setup.Setup { // options have changed meanwhile
 			if r.conn != nil {
 				link.HardClose(r.conn)
 			}
 			c.startDial()
 			return
-		case r.err != nil:
+		}
+		c.adopt(now, r.with, c.setup.Options)
+		if r.err != nil {
 			c.sess.DialFailed(now, r.err)
 			return
 		}
@@ -324,10 +325,10 @@ func (c *client) obey() {
 // startDial dials on a goroutine of its own, which leaves its result for
 // DoWork.
 func (c *client) startDial() {
-	with := c.setup.Setup
+	asked, outage := c.setup.Setup, c.sess.Outage()
 	c.gate.Go(func() {
-		conn, auth, err := with.Open(c.ctx)
-		c.dialed <- dialResult{with, conn, auth, err}
+		with, conn, auth, err := asked.Open(c.ctx, outage)
+		c.dialed <- dialResult{asked, with, conn, auth, err}
 		c.notify()
 	})
 }

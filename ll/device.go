@@ -5,6 +5,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/setup"
+	"github.com/iothub-go/iothub/provisioning"
 )
 
 // DeviceClient is the poll-driven client of a device: the counterpart of the C
@@ -24,8 +25,32 @@ func NewDeviceClientFromConnectionString(connectionString string, o *ClientOptio
 	return &DeviceClient{c}, nil
 }
 
-// Identity returns the device the client is for.
-func (c *DeviceClient) Identity() iothub.Identity { return c.c.id }
+// NewDeviceClientFromProvisioning returns a client for a device that registers by itself:
+// see NewClientFromProvisioning of package device. Registering goes on behind DoWork, as
+// dialling does, and so cfg.OnProgress and cfg.OnAssigned, unlike all other callbacks, run
+// on a goroutine of the client's. o may be nil.
+func NewDeviceClientFromProvisioning(cfg *provisioning.Config, o *ClientOptions) (*DeviceClient, error) {
+	s, err := setup.FromProvisioning(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	return &DeviceClient{newClient(s)}, nil
+}
+
+// NewDeviceClientFromAssignment returns a client for a device that provisioning.Register
+// has registered. Nothing touches the network yet; errors are *iothub.Error of kind
+// KindInvalidArgument. o may be nil.
+func NewDeviceClientFromAssignment(a *provisioning.Assignment, o *ClientOptions) (*DeviceClient, error) {
+	s, err := setup.FromAssignment(a, o)
+	if err != nil {
+		return nil, err
+	}
+	return &DeviceClient{newClient(s)}, nil
+}
+
+// Identity returns the device the client is for. It changes only for one that registers
+// by itself.
+func (c *DeviceClient) Identity() iothub.Identity { return c.c.setup.Identity }
 
 // SendEventAsync accepts a copy of msg to be sent by later calls of DoWork and
 // returns at once. msg is the caller's again when it returns.

@@ -38,7 +38,7 @@ func NewModuleClientFromEnvironment(o *ClientOptions) (*ModuleClient, error) {
 }
 
 // Identity returns the module the client is for.
-func (c *ModuleClient) Identity() iothub.Identity { return c.c.id }
+func (c *ModuleClient) Identity() iothub.Identity { return c.c.setup.Identity }
 
 // SendEventAsync accepts a copy of msg to be sent by later calls of DoWork and
 // returns at once. msg is the caller's again when it returns.

@@ -17,6 +17,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/clientlog"
 	"github.com/iothub-go/iothub/internal/setup"
+	"github.com/iothub-go/iothub/internal/transport"
 )
 
 // HTTPProxyOptions is the value of the option proxy_data, the C SDK's
@@ -196,14 +197,25 @@ func (c *client) apply(o *ClientOptions, reconnect bool) error {
 	if err != nil {
 		return err
 	}
-	c.setup = &setup.Client{Setup: s, Identity: c.id, Options: o}
 	now := time.Now()
-	c.sess.Reconfigure(now, s.Session)
+	c.adopt(now, s, o)
 	if reconnect && c.started && o.KeepAlive != old.KeepAlive {
 		c.sess.Reconnect(now)
 	}
 	c.notify()
 	return nil
+}
+
+// adopt makes s the client's setup.
+func (c *client) adopt(now time.Time, s *transport.Setup, o *ClientOptions) {
+	if s == c.setup.Setup {
+		return
+	}
+	if old := c.setup; s.Params.Identity != old.Identity {
+		c.out.Readdress(s.Encoder, c.sess.Readdress(s.Encoder, old.Encoder))
+	}
+	c.setup = &setup.Client{Setup: s, Identity: s.Params.Identity, Options: o}
+	c.sess.Reconfigure(now, s.Session)
 }
 
 func typeName(v any) string {
@@ -400,10 +412,10 @@ func setLogTrace(c *client, o *ClientOptions, v any) error {
 		return nil
 	}
 	l := o.Logger
-	if l == nil {
-		l = slog.Default().With("device_id", c.id.DeviceID)
-		if c.id.IsModule() {
-			l = l.With("module_id", c.id.ModuleID)
+	if id := c.setup.Identity; l == nil {
+		l = slog.Default().With("device_id", id.DeviceID)
+		if id.IsModule() {
+			l = l.With("module_id", id.ModuleID)
 		}
 	}
 	c.log = clientlog.New(l)

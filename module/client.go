@@ -24,10 +24,7 @@ type ClientOptions = iothub.ClientOptions
 
 // Client is a module that sends events to its hub. It is safe for concurrent
 // use. It connects with the first message, or with Open, and must be closed.
-type Client struct {
-	c  *managed.Client
-	id iothub.Identity
-}
+type Client struct{ c *managed.Client }
 
 // NewClientFromConnectionString returns a client for the module that the
 // connection string names. Nothing touches the network yet; errors are
@@ -38,7 +35,7 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	return &Client{managed.New(s.Setup, s.Options), s.Identity}, nil
+	return &Client{managed.New(s.Setup, s.Options)}, nil
 }
 
 // NewClientFromEnvironment returns a client for the module that IoT Edge has
@@ -60,11 +57,11 @@ func NewClientFromEnvironment(o *ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{managed.New(s.Setup, s.Options), s.Identity}, nil
+	return &Client{managed.New(s.Setup, s.Options)}, nil
 }
 
 // Identity returns the module the client is for.
-func (c *Client) Identity() iothub.Identity { return c.id }
+func (c *Client) Identity() iothub.Identity { return c.c.Params().Identity }
 
 // Open starts connecting without waiting for the first message. The outcome
 // comes to ClientOptions.OnConnectionStatus.

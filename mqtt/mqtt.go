@@ -114,7 +114,7 @@ func (t *Transport) Setup(p *transport.Params) (*transport.Setup, error) {
 	d.SetRoots(p.Roots)
 	resource := p.Presents().Resource(link.Host(p.HostName))
 	return &transport.Setup{
-		Encoder: engine.NewMQTTEncoder(p.Identity),
+		Encoder: engine.NewMQTTEncoder(p.Identity, p.Reassignable),
 		Session: engine.SessionConfig{
 			MQTT: engine.MQTTConfig{
 				Identity: p.Identity, ClientID: id.ClientID(), Username: id.Username(), KeepAlive: o.KeepAlive,

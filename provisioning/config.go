@@ -117,6 +117,16 @@ func (c *Config) Validate() error {
 	return err
 }
 
+// ID returns the registration id: RegistrationID, or the common name of the certificate.
+// The error is that of Validate.
+func (c *Config) ID() (string, error) {
+	p, err := c.prepare()
+	if err != nil {
+		return "", err
+	}
+	return p.RegistrationID, nil
+}
+
 // prepare returns a copy with every default filled in.
 func (c *Config) prepare() (*Config, error) {
 	if c == nil {

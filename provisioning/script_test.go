@@ -9,24 +9,17 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/simhub"
 	"github.com/iothub-go/iothub/internal/simnet"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 	"github.com/iothub-go/iothub/provisioning"
 )
-
-// reply is what a scripted service does with one request.
-type reply struct {
-	status int    // 0 does not answer, -1 hangs up
-	wait   string // retry-after
-	body   string
-}
 
 const (
 	begun    = `{"operationId":"4.op","status":"assigning"}`
@@ -35,134 +28,16 @@ const (
 	unauthorized = `{"errorCode":401002,"trackingId":"t","message":"Unauthorized","timestampUtc":"2024-01-02T03:04:05.678Z"}`
 )
 
-// scripted is a service that answers requests over MQTT in the order of its script, the
-// last one for ever.
-type scripted struct {
-	connack, suback byte
-	deaf            string // the packet that nothing follows: "CONNECT", "SUBSCRIBE"
-	late            bool   // answers come before the acknowledgements of the requests
-	script          []reply
-
-	mu       sync.Mutex
-	requests []string // "topic body" and the time since the start
-	connects []mqtt.ConnectPacket
-	wg       sync.WaitGroup
-}
-
-func (s *scripted) serve(l net.Listener) {
-	start := time.Now()
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		s.wg.Go(func() {
-			defer conn.Close()
-			s.session(conn, start)
-		})
-	}
-}
-
-func (s *scripted) session(conn net.Conn, start time.Time) {
-	var in []byte
-	buf := make([]byte, 4096)
-	for {
-		n, err := mqtt.Frame(in, 1<<20)
-		if err != nil {
-			return
-		}
-		if n == 0 {
-			k, err := conn.Read(buf)
-			if err != nil {
-				return
-			}
-			in = append(in, buf[:k]...)
-			continue
-		}
-		out, ok := s.packet(in[:n], time.Since(start))
-		in = in[n:]
-		if _, err := conn.Write(out); err != nil || !ok {
-			return
-		}
-	}
-}
-
-func (s *scripted) packet(frame []byte, at time.Duration) (out []byte, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch mqtt.PacketType(frame) {
-	case mqtt.TypeConnect:
-		c, err := mqtt.DecodeConnect(frame)
-		if err != nil {
-			return nil, false
-		}
-		s.connects = append(s.connects, c)
-		if s.deaf == "CONNECT" {
-			return nil, true
-		}
-		return mqtt.AppendConnack(nil, false, s.connack), s.connack == 0
-	case mqtt.TypeSubscribe:
-		id, subs, err := mqtt.DecodeSubscribe(frame)
-		if err != nil || s.deaf == "SUBSCRIBE" || subs[0].Filter != "$dps/registrations/res/#" {
-			return nil, err == nil
-		}
-		return mqtt.AppendSuback(nil, id, []byte{s.suback}), true
-	case mqtt.TypePublish:
-		p, err := mqtt.DecodePublish(frame)
-		if err != nil {
-			return nil, false
-		}
-		return s.answer(&p, at)
-	case mqtt.TypeDisconnect:
-		s.requests = append(s.requests, "goodbye")
-		return nil, false
-	}
-	return nil, true
-}
-
-func (s *scripted) answer(p *mqtt.PublishPacket, at time.Duration) (out []byte, ok bool) {
-	r := s.script[0]
-	if len(s.script) > 1 {
-		s.script = s.script[1:]
-	}
-	name, rid, _ := strings.Cut(string(p.Topic), "/?$rid=")
-	rid, rest, _ := strings.Cut(rid, "&")
-	name = strings.TrimPrefix(name, "$dps/registrations/")
-	s.requests = append(s.requests, strings.TrimSpace(fmt.Sprintf("%v %s %s %s", at, name, rest, p.Payload)))
-	if r.status == -1 {
-		return nil, false
-	}
-	ack := mqtt.AppendAck(nil, mqtt.TypePuback, p.PacketID)
-	if r.status == 0 {
-		return ack, true
-	}
-	topic := fmt.Sprintf("$dps/registrations/res/%d/?$rid=%s", r.status, rid)
-	if r.wait != "" {
-		topic += "&retry-after=" + r.wait
-	}
-	stranger, _ := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte("$dps/registrations/res/200/?$rid=60000"), Payload: []byte(assigned), QoS: 0})
-	result, err := mqtt.AppendPublish(nil, &mqtt.PublishPacket{Topic: []byte(topic), Payload: []byte(r.body), QoS: 1, PacketID: 7})
-	if err != nil {
-		return nil, false
-	}
-	if s.late {
-		return append(append(stranger, result...), ack...), true
-	}
-	return append(append(ack, stranger...), result...), true
-}
-
-// seen returns the requests so far.
-func (s *scripted) seen() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]string(nil), s.requests...)
+// reply is what the service does with one request.
+func reply(status int, wait, body string) simhub.Reply {
+	return simhub.Reply{Status: status, Wait: wait, Body: body}
 }
 
 // register runs Register against s in virtual time.
-func (s *scripted) register(t *testing.T, ctx context.Context, plan func(int) simnet.Plan, edit func(*provisioning.Config)) (a *provisioning.Assignment, took time.Duration, err error) {
+func register(t *testing.T, s *simhub.Provisioning, ctx context.Context, plan func(int) simnet.Plan, edit func(*provisioning.Config)) (a *provisioning.Assignment, took time.Duration, err error) {
 	t.Helper()
 	n := simnet.New(plan)
-	go s.serve(n)
+	go s.Serve(n)
 	key, err := provisioning.NewKeyAttestation(groupKey)
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +54,7 @@ func (s *scripted) register(t *testing.T, ctx context.Context, plan func(int) si
 	a, err = provisioning.Register(ctx, c)
 	took = time.Since(start)
 	n.Close()
-	s.wg.Wait() // nothing is left open
+	s.Wait() // nothing is left open
 	return a, took, err
 }
 
@@ -187,36 +62,36 @@ func (s *scripted) register(t *testing.T, ctx context.Context, plan func(int) si
 func TestConversation(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		script []reply
+		script []simhub.Reply
 		late   bool
 		want   []string // requests
 	}{
-		{"at once", []reply{{200, "", assigned}}, false, []string{`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
-		{"asked for after what the service says", []reply{{202, "7", begun}, {202, "", begun}, {202, "9999", begun}, {200, "", assigned}}, false, []string{
+		{"at once", []simhub.Reply{reply(200, "", assigned)}, false, []string{`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
+		{"asked for after what the service says", []simhub.Reply{reply(202, "7", begun), reply(202, "", begun), reply(202, "9999", begun), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "7s GET/iotdps-get-operationstatus operationId=4.op",
 			"9s GET/iotdps-get-operationstatus operationId=4.op", "5m9s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
-		{"answers before acknowledgements", []reply{{202, "3", begun}, {200, "", assigned}}, true, []string{
+		{"answers before acknowledgements", []simhub.Reply{reply(202, "3", begun), reply(200, "", assigned)}, true, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
-		{"the link is lost while it is assigned", []reply{{202, "3", begun}, {-1, "", ""}, {200, "", assigned}}, false, []string{
+		{"the link is lost while it is assigned", []simhub.Reply{reply(202, "3", begun), reply(-1, "", ""), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op",
 			"13s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
-		{"the service forgets", []reply{{202, "3", begun}, {404, "", `{"errorCode":404204,"message":"no such operation"}`}, {200, "", assigned}}, false, []string{
+		{"the service forgets", []simhub.Reply{reply(202, "3", begun), reply(404, "", `{"errorCode":404204,"message":"no such operation"}`), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "3s GET/iotdps-get-operationstatus operationId=4.op",
 			`5s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
-		{"throttled", []reply{{429, "25", `{"errorCode":429001,"message":"slow"}`}, {200, "", assigned}}, false, []string{
+		{"throttled", []simhub.Reply{reply(429, "25", `{"errorCode":429001,"message":"slow"}`), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye",
 			`25s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
-		{"an error of the service", []reply{{202, "1", begun}, {503, "", "<html>"}, {500, "", ""}, {200, "", assigned}}, false, []string{
+		{"an error of the service", []simhub.Reply{reply(202, "1", begun), reply(503, "", "<html>"), reply(500, "", ""), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "1s GET/iotdps-get-operationstatus operationId=4.op", "goodbye",
 			"11s GET/iotdps-get-operationstatus operationId=4.op", "goodbye", "21s GET/iotdps-get-operationstatus operationId=4.op", "goodbye"}},
-		{"no answer", []reply{{0, "", ""}, {200, "", assigned}}, false, []string{
+		{"no answer", []simhub.Reply{reply(0, "", ""), reply(200, "", assigned)}, false, []string{
 			`0s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye",
 			`40s PUT/iotdps-register  {"registrationId":"reg1","payload":{"a":1}}`, "goodbye"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &scripted{script: test.script, late: test.late}
-				a, _, err := s.register(t, t.Context(), nil, func(c *provisioning.Config) { c.Payload = json.RawMessage(`{"a":1}`) })
+				s := &simhub.Provisioning{Script: test.script, Late: test.late}
+				a, _, err := register(t, s, t.Context(), nil, func(c *provisioning.Config) { c.Payload = json.RawMessage(`{"a":1}`) })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -224,10 +99,10 @@ func TestConversation(t *testing.T) {
 					string(a.Payload) != `{"x":[1]}` || a.EnrollmentGroup != "g" {
 					t.Errorf("%+v", a)
 				}
-				if got := s.seen(); fmt.Sprint(got) != fmt.Sprint(test.want) {
+				if got := s.Requests(); fmt.Sprint(got) != fmt.Sprint(test.want) {
 					t.Errorf("requests\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
 				}
-				c := s.connects[0]
+				c := s.Connects()[0]
 				if c.ClientID != "reg1" || !c.CleanSession || !strings.HasPrefix(c.Username, "0ne1/registrations/reg1/api-version=2021-06-01&ClientVersion=widget%2F1") ||
 					!strings.HasPrefix(string(c.Password), "SharedAccessSignature sr=0ne1%2Fregistrations%2Freg1&sig=") || !strings.HasSuffix(string(c.Password), "&skn=registration") {
 					t.Errorf("CONNECT %+v %q", c, c.Password)
@@ -242,30 +117,30 @@ func TestFailures(t *testing.T) {
 	state := func(s string) string { return `{"operationId":"4.op","status":"` + s + `"}` }
 	for _, test := range []struct {
 		name string
-		s    *scripted
+		s    *simhub.Provisioning
 		kind iothub.Kind
 		text string
 	}{
-		{"return code 5", &scripted{connack: 5}, iothub.KindUnauthorized, "return code 5"},
-		{"return code 1", &scripted{connack: 1}, iothub.KindProtocol, "MQTT 3.1.1"},
-		{"no subscription", &scripted{suback: 0x80}, iothub.KindProtocol, "subscription"},
-		{"refused", &scripted{script: []reply{{401, "", unauthorized}}}, iothub.KindUnauthorized, `"reg1" is enrolled`},
-		{"disabled", &scripted{script: []reply{{200, "", state("disabled")}}}, iothub.KindDeviceDisabled, "enable"},
-		{"no hub", &scripted{script: []reply{{200, "", `{"status":"failed","registrationState":{"errorCode":400208,"errorMessage":"Custom allocation failed"}}`}}},
+		{"return code 5", &simhub.Provisioning{Connack: 5}, iothub.KindUnauthorized, "return code 5"},
+		{"return code 1", &simhub.Provisioning{Connack: 1}, iothub.KindProtocol, "MQTT 3.1.1"},
+		{"no subscription", &simhub.Provisioning{Suback: 0x80}, iothub.KindProtocol, "subscription"},
+		{"refused", &simhub.Provisioning{Script: []simhub.Reply{reply(401, "", unauthorized)}}, iothub.KindUnauthorized, `"reg1" is enrolled`},
+		{"disabled", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", state("disabled"))}}, iothub.KindDeviceDisabled, "enable"},
+		{"no hub", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", `{"status":"failed","registrationState":{"errorCode":400208,"errorMessage":"Custom allocation failed"}}`)}},
 			iothub.KindNotFound, "Custom allocation failed"},
-		{"not authorized after all", &scripted{script: []reply{{200, "", `{"status":"failed","registrationState":{"errorCode":400209,"errorMessage":"e"}}`}}}, iothub.KindUnauthorized, "e"},
-		{"failed without a reason", &scripted{script: []reply{{200, "", state("failed")}}}, iothub.KindUnknown, "does not say why"},
-		{"unknown status", &scripted{script: []reply{{200, "", state("perhaps")}}}, iothub.KindProtocol, "perhaps"},
-		{"assigned to nothing", &scripted{script: []reply{{200, "", state("assigned")}}}, iothub.KindProtocol, "where"},
-		{"assigned to no host", &scripted{script: []reply{{200, "", strings.Replace(assigned, "hub.example", "hub/example", 1)}}}, iothub.KindProtocol, "host name"},
-		{"assigned as nobody", &scripted{script: []reply{{200, "", strings.Replace(assigned, "dev1", "a b", 1)}}}, iothub.KindProtocol, "DeviceId"},
-		{"no operation", &scripted{script: []reply{{202, "", `{"status":"assigning"}`}}}, iothub.KindProtocol, "ask"},
-		{"operation that breaks topics", &scripted{script: []reply{{202, "", `{"operationId":"a/#","status":"assigning"}`}}}, iothub.KindProtocol, "operation"},
-		{"no JSON", &scripted{script: []reply{{200, "", "assigned"}}}, iothub.KindProtocol, "JSON"},
+		{"not authorized after all", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", `{"status":"failed","registrationState":{"errorCode":400209,"errorMessage":"e"}}`)}}, iothub.KindUnauthorized, "e"},
+		{"failed without a reason", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", state("failed"))}}, iothub.KindUnknown, "does not say why"},
+		{"unknown status", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", state("perhaps"))}}, iothub.KindProtocol, "perhaps"},
+		{"assigned to nothing", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", state("assigned"))}}, iothub.KindProtocol, "where"},
+		{"assigned to no host", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", strings.Replace(assigned, "hub.example", "hub/example", 1))}}, iothub.KindProtocol, "host name"},
+		{"assigned as nobody", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", strings.Replace(assigned, "dev1", "a b", 1))}}, iothub.KindProtocol, "DeviceId"},
+		{"no operation", &simhub.Provisioning{Script: []simhub.Reply{reply(202, "", `{"status":"assigning"}`)}}, iothub.KindProtocol, "ask"},
+		{"operation that breaks topics", &simhub.Provisioning{Script: []simhub.Reply{reply(202, "", `{"operationId":"a/#","status":"assigning"}`)}}, iothub.KindProtocol, "operation"},
+		{"no JSON", &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", "assigned")}}, iothub.KindProtocol, "JSON"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a, took, err := test.s.register(t, t.Context(), nil, nil)
+				a, took, err := register(t, test.s, t.Context(), nil, nil)
 				if iothub.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.text) || took != 0 {
 					t.Errorf("%+v, %v, after %v", a, err, took)
 				}
@@ -278,16 +153,16 @@ func TestFailures(t *testing.T) {
 // bubble of the test ends only when every goroutine has.
 func TestContextEnds(t *testing.T) {
 	for name, test := range map[string]struct {
-		s    *scripted
+		s    *simhub.Provisioning
 		plan simnet.Plan
 		last string // what the error says of the last attempt
 	}{
-		"dialling":             {s: &scripted{}, plan: simnet.Plan{Silent: true}},
-		"no CONNACK":           {s: &scripted{deaf: "CONNECT"}},
-		"no SUBACK":            {s: &scripted{deaf: "SUBSCRIBE"}},
-		"no answer":            {s: &scripted{script: []reply{{0, "", ""}}}},
-		"being assigned":       {s: &scripted{script: []reply{{202, "60", begun}}}},
-		"waiting to try again": {s: &scripted{}, plan: simnet.Plan{Refuse: syscall.ECONNREFUSED}, last: "refused"},
+		"dialling":             {s: &simhub.Provisioning{}, plan: simnet.Plan{Silent: true}},
+		"no CONNACK":           {s: &simhub.Provisioning{Deaf: "CONNECT"}},
+		"no SUBACK":            {s: &simhub.Provisioning{Deaf: "SUBSCRIBE"}},
+		"no answer":            {s: &simhub.Provisioning{Script: []simhub.Reply{reply(0, "", "")}}},
+		"being assigned":       {s: &simhub.Provisioning{Script: []simhub.Reply{reply(202, "60", begun)}}},
+		"waiting to try again": {s: &simhub.Provisioning{}, plan: simnet.Plan{Refuse: syscall.ECONNREFUSED}, last: "refused"},
 	} {
 		for _, cancel := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s %v", name, cancel), func(t *testing.T) {
@@ -299,13 +174,13 @@ func TestContextEnds(t *testing.T) {
 						want, kind = context.Canceled, iothub.KindUnknown
 						time.AfterFunc(20*time.Second, stop)
 					}
-					_, took, err := test.s.register(t, ctx, func(int) simnet.Plan { return test.plan }, nil)
+					_, took, err := register(t, test.s, ctx, func(int) simnet.Plan { return test.plan }, nil)
 					if !errors.Is(err, want) || iothub.KindOf(err) != kind || took < 20*time.Second || took > 25*time.Second || !strings.Contains(err.Error(), test.last) {
 						t.Errorf("%v after %v", err, took)
 					}
 					// What has timed out once works when it is called again.
-					again := scripted{script: []reply{{200, "", assigned}}}
-					if _, _, err := again.register(t, t.Context(), nil, nil); err != nil {
+					again := &simhub.Provisioning{Script: []simhub.Reply{reply(200, "", assigned)}}
+					if _, _, err := register(t, again, t.Context(), nil, nil); err != nil {
 						t.Error(err)
 					}
 				})
@@ -326,7 +201,7 @@ func TestRetryPolicy(t *testing.T) {
 		{iothub.RetryPolicy{Strategy: iothub.RetryExponentialBackoff, Limit: time.Minute}, 31 * time.Second}, // 1+2+4+8+16, then 30
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			_, took, err := (&scripted{}).register(t, t.Context(), down, func(c *provisioning.Config) { c.Options.Retry = &test.policy })
+			_, took, err := register(t, &simhub.Provisioning{}, t.Context(), down, func(c *provisioning.Config) { c.Options.Retry = &test.policy })
 			if iothub.KindOf(err) != iothub.KindNetwork || took != test.took {
 				t.Errorf("%v: %v after %v", test.policy, err, took)
 			}

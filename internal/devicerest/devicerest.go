@@ -24,6 +24,9 @@ const APIVersion = "2021-04-12"
 // has a connection of its own: they are rare, and an idle one would cost more than
 // it saves. The body of the answer has to be closed. Errors are *iothub.Error.
 func Do(ctx context.Context, op string, p *transport.Params, peer string, port int, req *http.Request) (*http.Response, error) {
+	if p.HostName == "" {
+		return nil, transport.Unassigned(op)
+	}
 	text := "443"
 	if port != 0 {
 		text = strconv.Itoa(port)

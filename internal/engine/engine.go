@@ -27,6 +27,9 @@ type Encoder interface {
 	// AppendMessage validates m, which is not nil, and appends its encoded
 	// form to dst. On error dst's content beyond its length is undefined.
 	AppendMessage(dst []byte, m *iothub.Message) ([]byte, error)
+	// Readdress returns a message that from has encoded as one of this encoder,
+	// whose identity may be another; message stays as it is.
+	Readdress(message []byte, from Encoder) []byte
 }
 
 // EventKind says what an Event is about.

@@ -34,7 +34,7 @@ func FuzzFeed(f *testing.F) {
 		in = in[:min(len(in), 8<<10)]
 		const total = 20
 		confirms := [total]int{}
-		o := NewOutbox(NewMQTTEncoder(testIdentity), p.now, total, 1<<20)
+		o := NewOutbox(NewMQTTEncoder(testIdentity, false), p.now, total, 1<<20)
 		for i := range total {
 			timeout := time.Duration(0)
 			if i%3 == 0 {

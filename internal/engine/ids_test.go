@@ -14,7 +14,7 @@ import (
 func TestTimedOutMessageKeepsItsID(t *testing.T) {
 	p := newPlayer(t, *iothub.DefaultRetryPolicy())
 	p.s.proto.cfg.Window = 65535
-	o := NewOutbox(NewMQTTEncoder(testIdentity), p.now, 1<<20, 1<<30)
+	o := NewOutbox(NewMQTTEncoder(testIdentity, false), p.now, 1<<20, 1<<30)
 	add := func(n int, timeout time.Duration) {
 		for range n {
 			if err := o.Add(p.now, &iothub.Message{}, nil, timeout, false); err != nil {

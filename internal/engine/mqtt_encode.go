@@ -51,11 +51,38 @@ func (id *MQTTIdentity) Username() string {
 }
 
 // mqttEncoder encodes telemetry as QoS 1 PUBLISH packets with a blank id.
-type mqttEncoder struct{ base []byte }
+type mqttEncoder struct {
+	base    []byte
+	reserve int // bytes by which the base may grow when a message is readdressed
+}
 
-// NewMQTTEncoder returns the encoder for events of identity id.
-func NewMQTTEncoder(id iothub.Identity) Encoder {
-	return &mqttEncoder{topic.AppendTelemetryBase(nil, id.DeviceID, id.ModuleID)}
+// NewMQTTEncoder returns the encoder for events of identity id. Where the device may
+// become another one before they are sent, reassignable, what it takes can be carried
+// with the longest id too.
+func NewMQTTEncoder(id iothub.Identity, reassignable bool) Encoder {
+	e := &mqttEncoder{base: topic.AppendTelemetryBase(nil, id.DeviceID, id.ModuleID)}
+	if reassignable {
+		e.reserve = topic.MaxIDLen - len(id.DeviceID)
+	}
+	return e
+}
+
+// Readdress replaces the topic of a PUBLISH packet up to its properties.
+func (e *mqttEncoder) Readdress(packet []byte, from Encoder) []byte {
+	old := from.(*mqttEncoder)
+	header := 1 // and the remaining length [MQTT-2.2.3]
+	for packet[header]&0x80 != 0 {
+		header++
+	}
+	header++
+	topicLen := int(packet[header])<<8 | int(packet[header+1])
+	rest := packet[header+2+len(old.base):] // properties, packet id, payload
+	topicLen += len(e.base) - len(old.base)
+	payload := len(rest) - (topicLen - len(e.base)) - 2
+	dst := make([]byte, 0, mqtt.PublishLen(1, topicLen, payload))
+	dst = mqtt.AppendPublishHeader(dst, 1, topicLen, payload)
+	dst[0] = packet[0] // DUP, if it was sent
+	return append(append(dst, e.base...), rest...)
 }
 
 // AppendMessage appends m as a PUBLISH packet with packet id 0.
@@ -77,12 +104,12 @@ func (e *mqttEncoder) AppendMessage(dst []byte, m *iothub.Message) ([]byte, erro
 		}
 	}
 	topicLen := len(dst) - topicStart
-	if topicLen > 65535 { // [MQTT-1.5.3]
+	if topicLen+e.reserve > 65535 { // [MQTT-1.5.3]
 		return dst, &iothub.Error{Op: "send", Kind: iothub.KindInvalidArgument,
 			Err: fmt.Errorf("the properties take %d bytes in the topic, MQTT allows 65535 with the topic name", topicLen)}
 	}
 	total := mqtt.PublishLen(1, topicLen, len(m.Payload))
-	if total > maxPublish {
+	if total+e.reserve > maxPublish {
 		return dst, &iothub.Error{Op: "send", Kind: iothub.KindMessageTooLarge, Code: 413001,
 			Err: fmt.Errorf("message takes %d bytes as an MQTT packet (payload %d), the limit is %d", total, len(m.Payload), maxPublish)}
 	}

@@ -30,6 +30,15 @@ const (
 // packet returns the encoded packet.
 func (e *Entry) packet() []byte { return e.chunk.mem[e.off : e.off+e.n] }
 
+// readdress gives the entry memory of its own: a write that is under way may still read
+// the old one. It returns by how many bytes the packet has grown.
+func (e *Entry) readdress(to, from Encoder) (grown int) {
+	packet := to.Readdress(e.packet(), from)
+	grown = len(packet) - int(e.n)
+	e.chunk, e.off, e.n = &chunk{mem: packet}, 0, uint32(len(packet))
+	return grown
+}
+
 // chunk is memory that packets are encoded into one behind the other, so that
 // the writer can hand many of them to the network in one piece. A chunk is
 // garbage as soon as the last of its packets is confirmed. The sender's side
@@ -139,6 +148,16 @@ func (o *Outbox) deadline(now time.Time, m *iothub.Message, timeout time.Duratio
 		}
 	}
 	return d
+}
+
+// Readdress makes every message that is staged, and every later one, one of the identity
+// of enc. grown is by how many bytes those that were taken before have grown by the same.
+func (o *Outbox) Readdress(enc Encoder, grown int) {
+	for i := range o.staged {
+		grown += o.staged[i].readdress(enc, o.enc)
+	}
+	o.enc = enc
+	o.bytes += grown
 }
 
 // Take returns what was staged since the last call. spare, an emptied earlier

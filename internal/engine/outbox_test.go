@@ -18,7 +18,7 @@ import (
 var testIdentity = iothub.Identity{DeviceID: "dev1", ModuleID: "mod1"}
 
 func newOutbox(messages, bytes int) *Outbox {
-	return NewOutbox(NewMQTTEncoder(testIdentity), time.Now(), messages, bytes)
+	return NewOutbox(NewMQTTEncoder(testIdentity, false), time.Now(), messages, bytes)
 }
 
 // decode returns what an encoded packet with a blank id says.
@@ -172,7 +172,7 @@ func TestOutboxDeadline(t *testing.T) {
 		"both, expiry":  {time.Hour, time.Minute, time.Minute},
 		"expired":       {time.Hour, -time.Minute, 0},
 	} {
-		o := NewOutbox(NewMQTTEncoder(testIdentity), now, 1, 1<<20)
+		o := NewOutbox(NewMQTTEncoder(testIdentity, false), now, 1, 1<<20)
 		m := &iothub.Message{}
 		if c.expiry != 0 {
 			m.ExpiryTime = now.Add(c.expiry)

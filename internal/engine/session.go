@@ -54,6 +54,7 @@ type Session struct {
 	drainUntil time.Time // phaseRenewing
 	auth       Auth
 
+	outage Outage    // zero while connected
 	kicked duplicate // signs of another client with the same identity
 
 	connects, connectFails uint64
@@ -154,6 +155,7 @@ func (s *Session) Feed(now time.Time, p []byte) {
 	if s.phase == phaseConnecting && s.proto.Connected() {
 		s.phase = phaseConnected
 		s.upSince = now
+		s.outage = Outage{}
 		s.connects++
 		s.emit(Event{Kind: EventStatus, Status: &iothub.ConnectionEvent{
 			Status: iothub.Authenticated, Reason: iothub.ReasonOK}})
@@ -248,6 +250,9 @@ func (s *Session) fail(now time.Time, le *linkError) {
 		s.explainRefusal(now, le)
 	}
 	s.suspect(now, le, wasConnected)
+	if s.outage.Cause = le.err; s.outage.Since.IsZero() {
+		s.outage.Since = now
+	}
 	s.proto.Drop()
 	if hasLink {
 		s.emit(Event{Kind: EventHangUp})

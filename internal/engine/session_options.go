@@ -23,6 +23,30 @@ func (s *Session) Reconfigure(now time.Time, cfg SessionConfig) {
 	}
 }
 
+// Readdress makes the messages that wait those of another identity, while there is no
+// link. It returns by how many bytes they have grown.
+func (s *Session) Readdress(to, from Encoder) (grown int) {
+	r := &s.proto.ring
+	for pos := r.head; pos != r.tail; pos++ {
+		if e := r.at(pos); e.state < entryDone {
+			grown += e.readdress(to, from)
+		}
+	}
+	return grown
+}
+
+// Outage is what the session knows of the time without a connection.
+type Outage struct {
+	// Cause is why there is none: what the last attempt, or the last link, ended with.
+	// Nil while there was none yet, and when a link is replaced for its token.
+	Cause error
+	// Since is when the first of them ended.
+	Since time.Time
+}
+
+// Outage returns it as of now.
+func (s *Session) Outage() Outage { return s.outage }
+
 // Reconnect replaces the link once everything in flight was acknowledged, as
 // the renewal of a token does; without a link it connects at once.
 func (s *Session) Reconnect(now time.Time) {

@@ -99,7 +99,7 @@ func (p *player) oldest() uint16 {
 
 func (p *player) send(n int) {
 	p.Helper()
-	o := NewOutbox(NewMQTTEncoder(testIdentity), p.now, n, 1<<30)
+	o := NewOutbox(NewMQTTEncoder(testIdentity, false), p.now, n, 1<<30)
 	for range n {
 		if err := o.Add(p.now, &iothub.Message{Payload: []byte("x")}, nil, 0, false); err != nil {
 			p.Fatal(err)
@@ -275,7 +275,7 @@ func TestClosedStaysClosed(t *testing.T) {
 func TestSlowLink(t *testing.T) {
 	for size, limit := range map[int]time.Duration{10: 2 * stallProbe, 100 << 10: 2*stallProbe + 50*time.Second} {
 		p := newPlayer(t, *iothub.DefaultRetryPolicy())
-		o := NewOutbox(NewMQTTEncoder(testIdentity), p.now, 1, 1<<30)
+		o := NewOutbox(NewMQTTEncoder(testIdentity, false), p.now, 1, 1<<30)
 		o.Add(p.now, &iothub.Message{Payload: make([]byte, size)}, nil, 0, false)
 		p.s.Submit(p.now, o.Take(nil))
 		p.collect()

@@ -110,8 +110,9 @@ func (m *MQTT) followed(resp Response) {
 	switch {
 	case !f.state.Known:
 		m.change(version, body.Desired, true)
-	case version != f.state.Version:
-		// Also when it is lower: the identity was made anew.
+	default:
+		// Also when the version is lower, or the same: the identity was made anew,
+		// or is one of another hub now.
 		if patch := Difference(f.state.Desired, body.Desired); len(patch) > 0 {
 			m.change(version, patch, false)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/internal/engine"
 	"github.com/iothub-go/iothub/internal/link"
+	"github.com/iothub-go/iothub/internal/transport"
 )
 
 // Sizes of the read buffer: an idle connection holds the first, a busy one the
@@ -209,11 +210,13 @@ func (c *Client) dial() {
 // while it waits for the network.
 func (c *Client) open() (conn net.Conn, auth engine.Auth, err error) {
 	for {
-		setup := c.setup
+		setup, outage := c.setup, c.sess.Outage()
 		c.em.Unlock()
-		conn, auth, err = setup.Open(c.ctx)
+		var with *transport.Setup
+		with, conn, auth, err = setup.Open(c.ctx, outage)
 		c.em.Lock()
 		if setup == c.setup || c.closed {
+			c.adopt(with)
 			return conn, auth, err
 		}
 		if conn != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/transport"
 )
 
 // SetCredential replaces the credential, from the next connection on.
@@ -23,10 +24,23 @@ func (c *Client) SetCredential(cred *iothub.Credential) error {
 	if err != nil {
 		return err
 	}
-	c.setup = s // a dial under way notices
-	c.sess.Reconfigure(time.Now(), s.Session)
+	c.adopt(s) // a dial under way notices
 	c.collect()
 	return nil
+}
+
+// adopt makes s the client's setup. The caller holds em.
+func (c *Client) adopt(s *transport.Setup) {
+	if s == c.setup || c.closed {
+		return
+	}
+	if s.Params.Identity != c.setup.Params.Identity {
+		c.mu.Lock()
+		c.out.Readdress(s.Encoder, c.sess.Readdress(s.Encoder, c.setup.Encoder))
+		c.mu.Unlock()
+	}
+	c.setup = s
+	c.sess.Reconfigure(time.Now(), s.Session)
 }
 
 // Reconnect replaces the connection, or makes one at once.

@@ -62,8 +62,9 @@ func OnBehalf(cs *iothub.ConnectionString, chain string, o *iothub.ClientOptions
 // target is where a client connects to, as whom, and whom it trusts there.
 type target struct {
 	*iothub.ConnectionString
-	chain string     // see [transport.Params.AuthChain]
-	roots link.Roots // nil, and where the program names its own, those of the options
+	chain        string     // see [transport.Params.AuthChain]
+	reassignable bool       // see [transport.Params.Reassignable]
+	roots        link.Roots // nil, and where the program names its own, those of the options
 }
 
 func client(to target, o *iothub.ClientOptions) (*Client, error) {
@@ -97,7 +98,7 @@ func build(to target, o *iothub.ClientOptions) (*transport.Setup, error) {
 	}
 	p := &transport.Params{
 		Identity: to.Identity(), HostName: to.HostName, GatewayHostName: to.GatewayHostName,
-		AuthChain: to.chain, Credential: cred, Options: o,
+		AuthChain: to.chain, Credential: cred, Options: o, Reassignable: to.reassignable,
 	}
 	if o.TLS == nil || o.TLS.RootCAs == nil {
 		p.Roots = to.roots

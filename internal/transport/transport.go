@@ -4,6 +4,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"time"
@@ -24,7 +25,10 @@ type Params struct {
 	AuthChain  string
 	Credential *iothub.Credential
 	Options    *iothub.ClientOptions // with defaults
-	Roots      link.Roots            // nil: those of Options.TLS
+	// Reassignable says that the device may become another one, at another hub, while
+	// messages wait.
+	Reassignable bool
+	Roots        link.Roots // nil: those of Options.TLS
 }
 
 // Presents is whose credential is presented.
@@ -52,13 +56,28 @@ type Setup struct {
 	// Credential is what Authenticate and Dial present, nil when there is
 	// none yet.
 	Credential *iothub.Credential
+	// Locate, if it is not nil, is asked before each dial for the setup to dial with,
+	// which may be another one. It may block on the network.
+	Locate func(ctx context.Context, outage engine.Outage) (*Setup, error)
 	// Again makes a setup for the same client with other options, which
 	// have their defaults. It touches no network.
 	Again func(o *iothub.ClientOptions) (*Setup, error)
 }
 
-// Open opens a connection and says what to present on it.
-func (s *Setup) Open(ctx context.Context) (net.Conn, engine.Auth, error) {
+// Open opens a connection and says what to present on it. with is the setup to go on
+// with, also after an error: s, unless Locate knows another one.
+func (s *Setup) Open(ctx context.Context, outage engine.Outage) (with *Setup, conn net.Conn, auth engine.Auth, err error) {
+	with = s
+	if s.Locate != nil {
+		if with, err = s.Locate(ctx, outage); err != nil {
+			return s, nil, engine.Auth{}, err
+		}
+	}
+	conn, auth, err = with.open(ctx)
+	return with, conn, auth, err
+}
+
+func (s *Setup) open(ctx context.Context) (net.Conn, engine.Auth, error) {
 	conn, err := s.Dial(ctx)
 	if err != nil {
 		return nil, engine.Auth{}, err
@@ -69,6 +88,13 @@ func (s *Setup) Open(ctx context.Context) (net.Conn, engine.Auth, error) {
 		return nil, engine.Auth{}, err
 	}
 	return conn, auth, nil
+}
+
+// Unassigned is the error for what a device cannot do before it is assigned to a hub.
+// Repeating it at once is of no use: what is to be called is not known by the request.
+func Unassigned(op string) error {
+	return &iothub.Error{Op: op, Kind: iothub.KindUnavailable,
+		Err: errors.New("the device is not assigned to a hub yet: it registers when it connects, by Open or with the first message")}
 }
 
 // SendTime returns the time of a send. It is zero, and nobody has asked the
