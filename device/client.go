@@ -40,9 +40,9 @@ func NewClientFromConnectionString(connectionString string, o *ClientOptions) (*
 // the Device Provisioning Service: when it connects first, again when its hub refuses it,
 // because it was deleted, disabled or moved, and when the hub has been out of reach for
 // five minutes. Messages, subscriptions, the twin that is followed and all callbacks stay
-// what they are, in order, whichever hub it is: what waits goes to the new one. It asks at
-// most every 30 s while it has a hub, and otherwise as ClientOptions.Retry says; what the
-// service refuses comes to ClientOptions.OnConnectionStatus, and it goes on trying.
+// what they are, in order, whichever hub it is: what waits goes to the new one. It asks as
+// often as ClientOptions.Retry says, but at most every 30 s for a hub that does not let it
+// in; what the service refuses comes to ClientOptions.OnConnectionStatus, and it goes on trying.
 //
 // With cfg.StateFile a process that starts again needs no provisioning service as long as
 // the hub takes the device. What the device has registered with is also what it presents

@@ -66,15 +66,38 @@ func start(t *testing.T, s *hub.Server, name, deviceID, moduleID string, stdin .
 // startWith builds and starts an example with a connection string.
 func startWith(t *testing.T, s *hub.Server, name, cs string, stdin ...io.Reader) *program {
 	t.Helper()
+	return startTrusting(t, writeCA(t, s), name, cs, stdin...)
+}
+
+// writeCA puts the authority of a hub into a file.
+func writeCA(t *testing.T, s *hub.Server) string {
+	t.Helper()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, s.CACertPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return startTrusting(t, ca, name, cs, stdin...)
+	return ca
 }
 
 // startTrusting is startWith for a hub whose authority is in a file.
 func startTrusting(t *testing.T, ca, name, cs string, stdin ...io.Reader) *program {
+	t.Helper()
+	p := newProgram(t, name, "--connection-string", cs, "--ca", ca)
+	p.cmd.Stdin = io.MultiReader(stdin...)
+	p.start()
+	return p
+}
+
+// startProgram builds and starts an example that has its settings in the environment.
+func startProgram(t *testing.T, name string) *program {
+	t.Helper()
+	p := newProgram(t, name)
+	p.start()
+	return p
+}
+
+// newProgram builds an example.
+func newProgram(t *testing.T, name string, args ...string) *program {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), name)
 	if out, err := exec.Command("go", "build", "-o", bin, "./"+name).CombinedOutput(); err != nil {
@@ -82,18 +105,21 @@ func startTrusting(t *testing.T, ca, name, cs string, stdin ...io.Reader) *progr
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	p := &program{t: t, cmd: exec.CommandContext(ctx, bin, "--connection-string", cs, "--ca", ca)}
+	p := &program{t: t, cmd: exec.CommandContext(ctx, bin, args...)}
+	p.cmd.Stderr = os.Stderr
+	return p
+}
+
+func (p *program) start() {
+	p.t.Helper()
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	p.cmd.Stderr = os.Stderr
-	p.cmd.Stdin = io.MultiReader(stdin...)
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.lines = bufio.NewScanner(out)
-	return p
 }
 
 // expect reads lines until one contains text.

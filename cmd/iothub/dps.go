@@ -13,7 +13,8 @@ var provisioningTarget = target{"provisioning service", "IOTHUB_DPS_CONNECTION_S
 
 func newDPSCommand() *cobra.Command {
 	return group("dps", "The Device Provisioning Service",
-		newIndividualCommand(), newEnrollmentGroupCommand(), newRegistrationCommand(), newCertificateCommand())
+		newIndividualCommand(), newEnrollmentGroupCommand(), newRegistrationCommand(), newCertificateCommand(),
+		newRegisterCommand(), newDeriveKeyCommand())
 }
 
 // dpsCommand completes a command that works on the provisioning service as a back

@@ -68,7 +68,12 @@ func (f *serviceFlags) add(cmd *cobra.Command) {
 	f.addConnectionString(cmd, &f.service)
 	flags := cmd.Flags()
 	flags.StringVar(&f.ca, "ca", "", "file with the authority of the hub (ca.pem); default is those of the system")
-	flags.StringVarP(&f.output, "output", "o", "table", "table or json")
+	outputFlag(cmd, &f.output)
+}
+
+// outputFlag adds the flag for how results are printed.
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "table", "table or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 

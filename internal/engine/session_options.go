@@ -42,10 +42,16 @@ type Outage struct {
 	Cause error
 	// Since is when the first of them ended.
 	Since time.Time
+	// Connects counts the connections that the hub has accepted so far.
+	Connects uint64
 }
 
 // Outage returns it as of now.
-func (s *Session) Outage() Outage { return s.outage }
+func (s *Session) Outage() Outage {
+	o := s.outage
+	o.Connects = s.connects
+	return o
+}
 
 // Reconnect replaces the link once everything in flight was acknowledged, as
 // the renewal of a token does; without a link it connects at once.

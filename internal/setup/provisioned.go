@@ -22,8 +22,8 @@ const (
 	// unreachable is how long a hub has to be out of reach before the provisioning
 	// service is asked whether the device has another one.
 	unreachable = 5 * time.Minute
-	// seldom is the least time between two registrations of a device that has a hub: one
-	// that is refused there for ever does not become a burden for the service.
+	// seldom is the least time between two registrations of a device whose hub has not let
+	// it in between: one that is refused there for ever is no burden for the service.
 	seldom = 30 * time.Second
 	// registerTimeout bounds one registration, so that a service that assigns for ever
 	// becomes a connection event.
@@ -89,6 +89,7 @@ type registrar struct {
 	mu       sync.Mutex
 	assigned *provisioning.Assignment // nil: none yet
 	asked    time.Time                // when the service has assigned it last
+	connects uint64                   // connections until then
 	failed   bool                     // the last attempt was one to register
 }
 
@@ -146,13 +147,13 @@ func (r *registrar) setup(o *iothub.ClientOptions) (*transport.Setup, error) {
 // reason for one.
 func (r *registrar) locate(ctx context.Context, outage engine.Outage, o *iothub.ClientOptions) (*provisioning.Assignment, error) {
 	r.mu.Lock()
-	a, asked, failed := r.assigned, r.asked, r.failed
+	a, asked, failed, wasIn := r.assigned, r.asked, r.failed, outage.Connects > r.connects
 	r.failed = false
 	r.mu.Unlock()
 	now := time.Now()
 	gone := refused(outage.Cause) && !failed
 	switch {
-	case a == nil, gone && now.Sub(asked) >= seldom:
+	case a == nil, gone && (wasIn || now.Sub(asked) >= seldom):
 	case outage.Cause != nil && now.Sub(outage.Since) >= unreachable && now.Sub(asked) >= unreachable:
 	default:
 		return a, nil
@@ -169,7 +170,7 @@ func (r *registrar) locate(ctx context.Context, outage engine.Outage, o *iothub.
 	}
 	r.mu.Lock()
 	if r.failed = err != nil; err == nil {
-		r.assigned, r.asked = found, time.Now()
+		r.assigned, r.asked, r.connects = found, time.Now(), outage.Connects
 	}
 	r.mu.Unlock()
 	if err != nil {
