@@ -50,6 +50,7 @@ type region struct {
 	hubs     map[string]*simhub.Hub // by host name
 	nets     map[string]*simnet.Network
 	file     string // of the state
+	retry    *iothub.RetryPolicy
 	make     func() (client, func() iothub.Identity)
 	mu       sync.Mutex
 	down     map[string]bool // hosts that cannot be reached
@@ -116,7 +117,7 @@ func (r *region) client(open func(*provisioning.Config, *iothub.ClientOptions) (
 			r.assigned = append(r.assigned, *a)
 		},
 	}, &iothub.ClientOptions{
-		DialTLS: r.dial, OnConnectionStatus: func(e iothub.ConnectionEvent) {
+		DialTLS: r.dial, Retry: r.retry, OnConnectionStatus: func(e iothub.ConnectionEvent) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.events = append(r.events, e)
@@ -302,6 +303,36 @@ func TestRegistersSeldom(t *testing.T) {
 		advance(30 * time.Minute)
 		if n := r.registrations(); n < 20 || n > 60 {
 			r.Errorf("%d registrations in half an hour", n)
+		}
+		c.close()
+	})
+}
+
+// Nor does a service that refuses it, too, however impatient its retry policy is.
+func TestRegistersSeldomWhenAllRefuse(t *testing.T) {
+	inRegion(t, func(r *region) {
+		r.retry = &iothub.RetryPolicy{Strategy: iothub.RetryInterval, InitialDelay: time.Second}
+		r.hubs[hubA].Connack = func(n int, _ *mqtt.ConnectPacket) int {
+			if n > 0 {
+				return 5
+			}
+			return 0
+		}
+	}, func(r *region) {
+		c, _ := r.make()
+		c.send(msg("0"), nil)
+		advance(time.Minute)
+		for _, refusal := range []simhub.Reply{
+			{Status: 401, Body: `{"errorCode":401002,"message":"Unauthorized"}`},
+			{Status: 503, Body: "<html>"},
+		} {
+			r.dps.Say(refusal)
+			before := r.registrations()
+			r.hubs[hubA].Drop()
+			advance(10 * time.Minute)
+			if n := r.registrations() - before; n < 10 || n > 20 {
+				r.Errorf("%d registrations in ten minutes, refused with %d", n, refusal.Status)
+			}
 		}
 		c.close()
 	})

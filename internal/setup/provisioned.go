@@ -23,7 +23,8 @@ const (
 	// service is asked whether the device has another one.
 	unreachable = 5 * time.Minute
 	// seldom is the least time between two registrations of a device whose hub has not let
-	// it in between: one that is refused there for ever is no burden for the service.
+	// it in between, whatever became of the first: one that is refused there for ever is
+	// no burden for the service, however short its retry policy has it wait.
 	seldom = 30 * time.Second
 	// registerTimeout bounds one registration, so that a service that assigns for ever
 	// becomes a connection event.
@@ -89,6 +90,7 @@ type registrar struct {
 	mu       sync.Mutex
 	assigned *provisioning.Assignment // nil: none yet
 	asked    time.Time                // when the service has assigned it last
+	tried    time.Time                // when it was asked last, with whatever result
 	connects uint64                   // connections until then
 	failed   bool                     // the last attempt was one to register
 }
@@ -147,13 +149,17 @@ func (r *registrar) setup(o *iothub.ClientOptions) (*transport.Setup, error) {
 // reason for one.
 func (r *registrar) locate(ctx context.Context, outage engine.Outage, o *iothub.ClientOptions) (*provisioning.Assignment, error) {
 	r.mu.Lock()
-	a, asked, failed, wasIn := r.assigned, r.asked, r.failed, outage.Connects > r.connects
+	a, asked, failed := r.assigned, r.asked, r.failed
+	rested := outage.Connects > r.connects || time.Since(r.tried) >= seldom
 	r.failed = false
 	r.mu.Unlock()
 	now := time.Now()
 	gone := refused(outage.Cause) && !failed
 	switch {
-	case a == nil, gone && (wasIn || now.Sub(asked) >= seldom):
+	case a == nil:
+	case !rested:
+		return a, nil
+	case gone:
 	case outage.Cause != nil && now.Sub(outage.Since) >= unreachable && now.Sub(asked) >= unreachable:
 	default:
 		return a, nil
@@ -161,18 +167,21 @@ func (r *registrar) locate(ctx context.Context, outage engine.Outage, o *iothub.
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	found, err := provisioning.Register(ctx, &r.cfg)
-	if err != nil && a != nil && !gone {
-		// It may be the network on this side: the hub that is known is as good.
+	// Unless the hub has refused, it may be the network on this side: the hub that is
+	// known is as good.
+	known := err != nil && a != nil && !gone
+	r.mu.Lock()
+	r.tried, r.connects = time.Now(), outage.Connects
+	if r.failed = err != nil && !known; err == nil {
+		r.assigned, r.asked = found, r.tried
+	}
+	r.mu.Unlock()
+	if known {
 		if o.Logger != nil {
 			o.Logger.Info("the hub is out of reach, and the provisioning service too", "error", err)
 		}
 		return a, nil
 	}
-	r.mu.Lock()
-	if r.failed = err != nil; err == nil {
-		r.assigned, r.asked, r.connects = found, time.Now(), outage.Connects
-	}
-	r.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
