@@ -2,6 +2,7 @@
    do, wins: they are weak. Windows has nothing weak that a linker finds in a library. */
 #include "azure_c_shared_utility/threadapi.h"
 #include "azure_prov_client/iothub_security_factory.h"
+#include "azure_prov_client/prov_device_ll_client.h"
 #include "azure_prov_client/prov_security_factory.h"
 #include "iothub_client_properties.h"
 
@@ -32,5 +33,7 @@ NAMES(IOTHUB_MESSAGE_RESULT, IOTHUB_MESSAGE_RESULT_VALUES);
 NAMES(IOTHUBMESSAGE_CONTENT_TYPE, IOTHUBMESSAGE_CONTENT_TYPE_VALUES);
 NAMES(MAP_RESULT, MAP_RESULT_VALUES);
 NAMES(THREADAPI_RESULT, THREADAPI_RESULT_VALUES);
+NAMES(PROV_DEVICE_RESULT, PROV_DEVICE_RESULT_VALUE);
+NAMES(PROV_DEVICE_REG_STATUS, PROV_DEVICE_REG_STATUS_VALUES);
 NAMES(SECURE_DEVICE_TYPE, SECURE_DEVICE_TYPE_VALUES);
 NAMES(IOTHUB_SECURITY_TYPE, IOTHUB_SECURITY_TYPE_VALUES);

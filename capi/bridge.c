@@ -1,6 +1,7 @@
 #include "bridge.h"
 
 #include "azure_c_shared_utility/xlogging.h"
+#include "azure_prov_client/prov_device_ll_client.h"
 #include "iothub_client_core_common.h"
 
 void capi_call_confirmations(const capi_confirmation *confirmations, size_t n)
@@ -74,6 +75,16 @@ void capi_call_invoked(uintptr_t callback, uintptr_t context, int result, int st
 void capi_call_uploaded(uintptr_t callback, uintptr_t context, int result)
 {
     ((IOTHUB_CLIENT_FILE_UPLOAD_CALLBACK)callback)((IOTHUB_CLIENT_FILE_UPLOAD_RESULT)result, (void *)context);
+}
+
+void capi_call_registered(uintptr_t callback, uintptr_t context, int result, const char *hub, const char *device)
+{
+    ((PROV_DEVICE_CLIENT_REGISTER_DEVICE_CALLBACK)callback)((PROV_DEVICE_RESULT)result, hub, device, (void *)context);
+}
+
+void capi_call_registering(uintptr_t callback, uintptr_t context, int status)
+{
+    ((PROV_DEVICE_CLIENT_REGISTER_STATUS_CALLBACK)callback)((PROV_DEVICE_REG_STATUS)status, (void *)context);
 }
 
 /* Calls a function that provides blocks, of either kind. */

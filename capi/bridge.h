@@ -20,7 +20,9 @@ enum {
     CAPI_MAP,
     CAPI_DESERIALIZER,
     CAPI_METHOD,
-    CAPI_BLOB
+    CAPI_BLOB,
+    CAPI_REGISTRATION_LL,
+    CAPI_REGISTRATION
 };
 
 /* Transports. */
@@ -39,8 +41,9 @@ enum {
     CAPI_COMMAND
 };
 
-/* How devices prove themselves. */
+/* How devices prove themselves. A TPM is SAS for a hub. */
 enum {
+    CAPI_TPM = 1,
     CAPI_X509 = 2,
     CAPI_SYMMETRIC_KEY = 4
 };
@@ -90,6 +93,8 @@ void capi_call_invoked(uintptr_t callback, uintptr_t context, int result, int st
 void capi_call_uploaded(uintptr_t callback, uintptr_t context, int result);
 bool capi_call_block(uintptr_t callback, uintptr_t context, bool can_abort, unsigned char **block, size_t *size);
 void capi_call_blocks_end(uintptr_t callback, uintptr_t context, bool can_abort, int result);
+void capi_call_registered(uintptr_t callback, uintptr_t context, int result, const char *hub, const char *device);
+void capi_call_registering(uintptr_t callback, uintptr_t context, int status);
 int capi_call_filter(uintptr_t callback, const char *key, const char *value);
 
 /* A number that only this thread has. */

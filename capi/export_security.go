@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"unsafe"
+
+	"github.com/iothub-go/iothub/capi/internal/client"
 )
 
 // security is how devices of the process prove themselves. What C is given of it
@@ -22,6 +24,8 @@ type securityState struct {
 	kind         C.int // 0 for none
 	registration *C.char
 	key          *C.char
+	// certificate and privateKey, PEM, are those that the device has registered with.
+	certificate, privateKey string
 }
 
 // set replaces what C was given. The caller holds mu.
@@ -55,6 +59,18 @@ func (s *securityState) credential() (string, error) {
 	return "", errors.New("nothing says how the device proves itself: call iothub_security_init first")
 }
 
+// present gives a client the certificate that the device has registered with, if it did; the
+// program may set another one.
+func (s *securityState) present(c *client.Client) {
+	s.mu.Lock()
+	cert, key := s.certificate, s.privateKey
+	s.mu.Unlock()
+	if cert != "" {
+		c.SetOption("x509certificate", cert) // they were good for registering
+		c.SetOption("x509privatekey", key)
+	}
+}
+
 // withSecurity puts the credential in the place of UseProvisioning=true, if a
 // connection string has that.
 func withSecurity(connectionString string) (string, error) {
@@ -85,8 +101,8 @@ func capiCreateFromDeviceAuth(kind C.int, uri, device *C.char, protocol C.int) C
 		invalid(function, errNull)
 		return 0
 	}
-	host, id := C.GoString(uri), C.GoString(device)
-	if id == "" || strings.Contains(host+id, ";") || !strings.Contains(host, ".") {
+	name, id := C.GoString(uri), C.GoString(device)
+	if id == "" || strings.Contains(name+id, ";") || !strings.Contains(name, ".") {
 		invalid(function, errors.New("iothub_uri is no host name, or device_id empty, or one of them has a semicolon"))
 		return 0
 	}
@@ -95,7 +111,13 @@ func capiCreateFromDeviceAuth(kind C.int, uri, device *C.char, protocol C.int) C
 		invalid(function, err)
 		return 0
 	}
-	return createFrom(function, kind, "HostName="+host+";DeviceId="+id+";"+c, protocol)
+	return create(function, kind, protocol, func(o client.Options) (*client.Client, error) {
+		made, err := client.New("HostName="+name+";DeviceId="+id+";"+c, host{}, o)
+		if err == nil {
+			security.present(made)
+		}
+		return made, err
+	})
 }
 
 //export capiSecurityInit
@@ -119,7 +141,7 @@ func capiSecurityDeinit() {
 	s := &security
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kind = 0
+	s.kind, s.certificate, s.privateKey = 0, "", ""
 	s.set(nil, nil)
 }
 

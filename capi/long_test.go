@@ -34,7 +34,7 @@ func TestManyUploads(t *testing.T) {
 // without asking which words on them were. What it takes for wrong because it cannot
 // follow goroutines from stack to stack is in valgrind.supp.
 func TestValgrind(t *testing.T) {
-	for _, name := range []string{"arguments", "messages", "send", "managed", "upload", "upload_managed", "legacy", "environment", "security"} {
+	for _, name := range []string{"arguments", "messages", "send", "managed", "upload", "upload_managed", "legacy", "environment", "security", "registration"} {
 		t.Run(name, func(t *testing.T) {
 			bin := compile(t, "c11", name)
 			w := newWorld(t, &hub.Options{})
@@ -43,7 +43,7 @@ func TestValgrind(t *testing.T) {
 			p.run(exec.CommandContext(t.Context(), "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full",
 				"--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--undef-value-errors=no",
 				"--suppressions=testdata/valgrind.supp", bin),
-				slices.Concat(w.env, startDaemon(t, w), secrets(w)))
+				slices.Concat(w.env, startDaemon(t, w), secrets(w), newFactory(t)))
 			if name == "legacy" {
 				w.callLater(t, p)
 			}

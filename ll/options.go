@@ -2,13 +2,10 @@ package ll
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
-	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -358,24 +355,7 @@ func setTrustedCerts(_ *client, o *ClientOptions, v any) error {
 	if !ok {
 		return wrongType("a string in PEM form", v)
 	}
-	cfg := &tls.Config{}
-	if o.TLS != nil {
-		cfg = o.TLS.Clone()
-	}
-	roots := cfg.RootCAs
-	if roots == nil {
-		var err error
-		if roots, err = x509.SystemCertPool(); err != nil {
-			roots = x509.NewCertPool()
-		}
-	}
-	roots = roots.Clone()
-	if !roots.AppendCertsFromPEM([]byte(s)) {
-		return errors.New("there is no certificate in it")
-	}
-	cfg.RootCAs = roots
-	o.TLS = cfg
-	return nil
+	return setup.Trust(o, s)
 }
 
 func setProxy(_ *client, o *ClientOptions, v any) error {
@@ -383,23 +363,8 @@ func setProxy(_ *client, o *ClientOptions, v any) error {
 	switch {
 	case !ok || p == nil:
 		return wrongType("a *HTTPProxyOptions", v)
-	case p.HostAddress == "":
-		return errors.New("HostAddress is empty")
-	case (p.Username == "") != (p.Password == ""):
-		return errors.New("user name and password go together")
-	case o.DialTLS != nil:
-		return errors.New("ClientOptions.DialTLS opens the whole connection, so there is nothing for a proxy to do")
 	}
-	u := url.URL{Scheme: "http", Host: net.JoinHostPort(p.HostAddress, strconv.Itoa(p.Port))}
-	if p.Username != "" {
-		u.User = url.UserPassword(p.Username, p.Password)
-	}
-	proxy, err := iothub.ParseProxy(u.String())
-	if err != nil {
-		return errors.Unwrap(err) // the option's name is added
-	}
-	o.Proxy = proxy
-	return nil
+	return setup.HTTPProxy(o, p.HostAddress, p.Port, p.Username, p.Password)
 }
 
 func setLogTrace(c *client, o *ClientOptions, v any) error {

@@ -1,0 +1,17 @@
+/* Registering over MQTT and WebSockets, port 443. It is not for TPMs. */
+#ifndef PROV_TRANSPORT_MQTT_WS_CLIENT_H
+#define PROV_TRANSPORT_MQTT_WS_CLIENT_H
+
+#include "azure_prov_client/prov_transport.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+const PROV_DEVICE_TRANSPORT_PROVIDER *Prov_Device_MQTT_WS_Protocol(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
