@@ -194,8 +194,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// connects checks that the hub lets the device in, with the assignment and with what is
-// kept of it.
+// connects checks that the hub lets the device in: with the assignment, with what is kept
+// of it, and as a client that registers by itself.
 func (s *site) connects(t *testing.T, c *provisioning.Config, a *provisioning.Assignment) {
 	t.Helper()
 	data, err := json.Marshal(a)
@@ -206,18 +206,25 @@ func (s *site) connects(t *testing.T, c *provisioning.Config, a *provisioning.As
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range []*provisioning.Assignment{a, kept} {
-		client, err := device.NewClientFromConnectionString("HostName="+a.HubHostName+";DeviceId="+a.DeviceID+";x509=true",
-			&device.ClientOptions{TLS: c.Options.TLS, Credential: a.Credential()})
+	o := &device.ClientOptions{TLS: c.Options.TLS}
+	for name, open := range map[string]func() (*device.Client, error){
+		"assigned":    func() (*device.Client, error) { return device.NewClientFromAssignment(a, o) },
+		"restored":    func() (*device.Client, error) { return device.NewClientFromAssignment(kept, o) },
+		"registering": func() (*device.Client, error) { return device.NewClientFromProvisioning(c, o) },
+	} {
+		client, err := open()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatal(name, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if err := client.SendEvent(ctx, &iothub.Message{Payload: []byte("hello")}); err != nil {
-			t.Error(err)
+			t.Error(name, err)
+		}
+		if got := client.Identity(); got != (iothub.Identity{DeviceID: a.DeviceID}) {
+			t.Errorf("%s: it is %v", name, got)
 		}
 		if err := client.Close(ctx); err != nil {
-			t.Error(err)
+			t.Error(name, err)
 		}
 		cancel()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,6 +52,7 @@ type region struct {
 	nets     map[string]*simnet.Network
 	file     string // of the state
 	retry    *iothub.RetryPolicy
+	logger   *slog.Logger
 	make     func() (client, func() iothub.Identity)
 	mu       sync.Mutex
 	down     map[string]bool // hosts that cannot be reached
@@ -117,7 +119,7 @@ func (r *region) client(open func(*provisioning.Config, *iothub.ClientOptions) (
 			r.assigned = append(r.assigned, *a)
 		},
 	}, &iothub.ClientOptions{
-		DialTLS: r.dial, Retry: r.retry, OnConnectionStatus: func(e iothub.ConnectionEvent) {
+		DialTLS: r.dial, Retry: r.retry, Logger: r.logger, OnConnectionStatus: func(e iothub.ConnectionEvent) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.events = append(r.events, e)
