@@ -60,7 +60,10 @@ type town struct {
 	hub    *hub.Server
 	api    *dps.Client
 	back   *service.Client
+	layer  string
 	client func(key string) client
+	// onAssigned, which may be nil, runs in the callback of that name.
+	onAssigned func()
 
 	mu     sync.Mutex
 	events []iothub.ConnectionEvent
@@ -91,7 +94,7 @@ func inTown(t *testing.T, f func(w *town)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				w := &town{T: t, hub: s, api: api, back: back}
+				w := &town{T: t, layer: name, hub: s, api: api, back: back}
 				w.client = func(key string) client {
 					a, err := provisioning.NewKeyAttestation(key)
 					if err != nil {
@@ -99,6 +102,11 @@ func inTown(t *testing.T, f func(w *town)) {
 					}
 					c, _, err := open(&provisioning.Config{
 						Endpoint: s.HostNames()[0], IDScope: s.IDScope(), RegistrationID: "reg1", Attestation: a,
+						OnAssigned: func(*provisioning.Assignment) {
+							if w.onAssigned != nil {
+								w.onAssigned()
+							}
+						},
 					}, &iothub.ClientOptions{Dial: devices.Dial, TLS: trust, OnConnectionStatus: w.status})
 					if err != nil {
 						t.Fatal(err)
@@ -182,6 +190,48 @@ func TestDeletedWhileSending(t *testing.T) {
 		if !w.hub.HasIdentity("dev1", "") {
 			w.Error("the identity was not made anew")
 		}
+		c.close()
+	})
+}
+
+// Reported properties do not come along: the program reports them again when it is
+// assigned, before the client is connected to the hub that is to have them.
+func TestReportsWhenAssigned(t *testing.T) {
+	inTown(t, func(w *town) {
+		w.enroll(&dps.IndividualEnrollment{DeviceID: "dev1", Attestation: keyed(enrollmentKey)})
+		var c client
+		report := func() {
+			if err := c.report(map[string]any{"version": 7}, nil); err != nil {
+				w.Error(err)
+			}
+		}
+		word := make(chan struct{}, 10) // for ll, whose callback is not on its goroutine
+		w.onAssigned = func() {
+			if w.layer == "ll.device" {
+				word <- struct{}{}
+				return
+			}
+			report()
+		}
+		c = w.client(enrollmentKey)
+		c.send(msg("0"), nil)
+		reported := func() {
+			w.Helper()
+			if w.layer == "ll.device" {
+				<-word
+				report()
+			}
+			advance(time.Minute)
+			twin, err := w.hub.Twin(w.Context(), "dev1", "")
+			if err != nil || !strings.Contains(string(twin.Reported), `"version":7`) {
+				w.Errorf("%+v, %v", twin, err)
+			}
+		}
+		reported()
+		if err := w.back.DeleteDevice(w.Context(), "dev1", service.AnyETag); err != nil {
+			w.Fatal(err)
+		}
+		reported()
 		c.close()
 	})
 }
