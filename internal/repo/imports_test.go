@@ -99,8 +99,9 @@ var rules = []rule{
 			return !all[dep].Standard && !in(dep, clientTrees...) &&
 				slices.ContainsFunc(foreign, func(f string) bool { return strings.Contains(strings.ToLower(dep), f) })
 		}},
+	// Those that have their key in a TPM choose another library by importing a package.
 	{"a device program is linked with the standard library only",
-		func(p string) bool { return in(p, clientTrees...) },
+		func(p string) bool { return in(p, clientTrees...) && !in(p, "provisioning/tpm") },
 		func(all map[string]*pkg, dep string) bool {
 			return !all[dep].Standard && !strings.HasPrefix(dep, module) && dep != allowed && !strings.HasPrefix(dep, allowed+"/")
 		}},
