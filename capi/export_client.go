@@ -63,8 +63,9 @@ func create(function string, kind, protocol C.int, made func(o client.Options) (
 	return C.uintptr_t(handles.Add(handle.Kind(kind), c))
 }
 
-func createFrom(function string, kind C.int, connectionString string, protocol C.int) C.uintptr_t {
+func createFrom(function string, kind C.int, connectionString string, cred *iothub.Credential, protocol C.int) C.uintptr_t {
 	return create(function, kind, protocol, func(o client.Options) (*client.Client, error) {
+		o.Credential = cred
 		return client.New(connectionString, host{}, o)
 	})
 }
@@ -76,12 +77,12 @@ func capiCreate(kind C.int, connectionString *C.char, protocol C.int) C.uintptr_
 		invalid(function, errNull)
 		return 0
 	}
-	cs, err := withSecurity(C.GoString(connectionString))
+	cs, cred, err := withSecurity(C.GoString(connectionString))
 	if err != nil {
 		invalid(function, err)
 		return 0
 	}
-	return createFrom(function, kind, cs, protocol)
+	return createFrom(function, kind, cs, cred, protocol)
 }
 
 //export capiCreateFromParts
@@ -114,7 +115,7 @@ func capiCreateFromParts(kind C.int, hub, suffix, device, key, sas, gateway *C.c
 		invalid(function, errors.New("there are both a key and a token"))
 		return 0
 	}
-	return createFrom(function, kind, cs, protocol)
+	return createFrom(function, kind, cs, nil, protocol)
 }
 
 //export capiDestroy

@@ -117,6 +117,8 @@ func (s *securityState) attestation(cert, key string) (*provisioning.Attestation
 		}
 		a, err := provisioning.NewKeyAttestation(C.GoString(s.key))
 		return a, C.GoString(s.registration), err
+	case C.CAPI_TPM:
+		return provisioning.NewTPMAttestation(s.chip), C.GoString(s.registration), nil
 	case C.CAPI_X509:
 		if cert == "" || key == "" {
 			return nil, "", errors.New("there is no certificate: set the options x509certificate and x509privatekey")

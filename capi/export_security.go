@@ -12,7 +12,10 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/capi/internal/client"
+	"github.com/iothub-go/iothub/provisioning"
+	"github.com/iothub-go/iothub/provisioning/tpm"
 )
 
 // security is how devices of the process prove themselves. What C is given of it
@@ -26,7 +29,12 @@ type securityState struct {
 	key          *C.char
 	// certificate and privateKey, PEM, are those that the device has registered with.
 	certificate, privateKey string
+	chip                    *tpm.TPM // nil for none
 }
+
+// tpmVariable names the variable of the environment for the device or the socket of the
+// TPM, where it is not the usual one.
+var tpmVariable = C.CString("IOTHUB_TPM_DEVICE")
 
 // set replaces what C was given. The caller holds mu.
 func (s *securityState) set(registration, key *C.char) {
@@ -38,25 +46,27 @@ func (s *securityState) set(registration, key *C.char) {
 	s.registration, s.key = registration, key
 }
 
-// credential returns the part of a connection string by which a device proves
-// itself.
-func (s *securityState) credential() (string, error) {
+// credential returns the part of a connection string by which a device proves itself, and
+// what takes its place where the key is in a TPM.
+func (s *securityState) credential() (string, *iothub.Credential, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.kind {
 	case C.CAPI_X509:
-		return "x509=true", nil
+		return "x509=true", nil, nil
+	case C.CAPI_TPM:
+		return "x509=true", provisioning.NewTPMAttestation(s.chip).Credential(""), nil
 	case C.CAPI_SYMMETRIC_KEY:
 		if s.key == nil {
-			return "", errors.New("there is no key: call iothub_security_set_symmetric_key_info first")
+			return "", nil, errors.New("there is no key: call iothub_security_set_symmetric_key_info first")
 		}
 		key := C.GoString(s.key)
 		if key == "" || strings.Contains(key, ";") {
-			return "", errors.New("the symmetric key is empty, or has a semicolon")
+			return "", nil, errors.New("the symmetric key is empty, or has a semicolon")
 		}
-		return "SharedAccessKey=" + key, nil
+		return "SharedAccessKey=" + key, nil, nil
 	}
-	return "", errors.New("nothing says how the device proves itself: call iothub_security_init first")
+	return "", nil, errors.New("nothing says how the device proves itself: call iothub_security_init first")
 }
 
 // present gives a client the certificate that the device has registered with, if it did; the
@@ -73,7 +83,7 @@ func (s *securityState) present(c *client.Client) {
 
 // withSecurity puts the credential in the place of UseProvisioning=true, if a
 // connection string has that.
-func withSecurity(connectionString string) (string, error) {
+func withSecurity(connectionString string) (string, *iothub.Credential, error) {
 	const use = "UseProvisioning=true"
 	parts := strings.Split(connectionString, ";")
 	for i, p := range parts {
@@ -83,15 +93,15 @@ func withSecurity(connectionString string) (string, error) {
 		for _, other := range parts {
 			for _, name := range []string{"SharedAccessKey=", "SharedAccessSignature=", "x509="} {
 				if strings.HasPrefix(other, name) {
-					return "", fmt.Errorf("%s and %s exclude each other", use, strings.TrimSuffix(name, "="))
+					return "", nil, fmt.Errorf("%s and %s exclude each other", use, strings.TrimSuffix(name, "="))
 				}
 			}
 		}
-		c, err := security.credential()
+		c, cred, err := security.credential()
 		parts[i] = c
-		return strings.Join(parts, ";"), err
+		return strings.Join(parts, ";"), cred, err
 	}
-	return connectionString, nil
+	return connectionString, nil, nil
 }
 
 //export capiCreateFromDeviceAuth
@@ -106,12 +116,13 @@ func capiCreateFromDeviceAuth(kind C.int, uri, device *C.char, protocol C.int) C
 		invalid(function, errors.New("iothub_uri is no host name, or device_id empty, or one of them has a semicolon"))
 		return 0
 	}
-	c, err := security.credential()
+	c, cred, err := security.credential()
 	if err != nil {
 		invalid(function, err)
 		return 0
 	}
 	return create(function, kind, protocol, func(o client.Options) (*client.Client, error) {
+		o.Credential = cred
 		made, err := client.New("HostName="+name+";DeviceId="+id+";"+c, host{}, o)
 		if err == nil {
 			security.present(made)
@@ -127,10 +138,17 @@ func capiSecurityInit(kind C.int) C.int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case kind != C.CAPI_SYMMETRIC_KEY && kind != C.CAPI_X509:
-		return invalid(function, errors.New("the type is neither SYMMETRIC_KEY nor X509; a module of IoT Edge uses CreateFromEnvironment"))
+	case kind != C.CAPI_SYMMETRIC_KEY && kind != C.CAPI_X509 && kind != C.CAPI_TPM:
+		return invalid(function, errors.New("the type is none of TPM, SYMMETRIC_KEY and X509; a module of IoT Edge uses CreateFromEnvironment"))
 	case s.kind != 0 && s.kind != kind:
 		return invalid(function, errors.New("another type was chosen already: call security_deinit first"))
+	}
+	if kind == C.CAPI_TPM && s.chip == nil {
+		chip, err := tpm.Open(C.GoString(C.getenv(tpmVariable)), nil)
+		if err != nil {
+			return invalid(function, err)
+		}
+		s.chip = chip
 	}
 	s.kind = kind
 	return 0
@@ -141,7 +159,8 @@ func capiSecurityDeinit() {
 	s := &security
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kind, s.certificate, s.privateKey = 0, "", ""
+	// The TPM holds nothing open, and clients that were created go on with it.
+	s.kind, s.certificate, s.privateKey, s.chip = 0, "", "", nil
 	s.set(nil, nil)
 }
 

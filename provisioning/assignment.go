@@ -62,7 +62,7 @@ func (c *Config) Restore(data []byte) (*Assignment, error) {
 		return nil, invalid("the assignment that was kept: %w", err)
 	}
 	a.RegistrationID = p.RegistrationID
-	a.credential = p.Attestation.credential(p.RegistrationID)
+	a.credential = p.Attestation.Credential(p.RegistrationID)
 	return a, nil
 }
 
@@ -132,7 +132,7 @@ func (a *answer) assignment(c *Config) (*Assignment, error) {
 	r := &Assignment{
 		IDScope: c.IDScope, RegistrationID: c.RegistrationID, HubHostName: s.AssignedHub, DeviceID: s.DeviceID,
 		Substatus: s.Substatus, Payload: s.Payload, ETag: s.ETag, Created: s.Created, Updated: s.Updated,
-		credential: c.Attestation.credential(c.RegistrationID),
+		credential: c.Attestation.Credential(c.RegistrationID),
 	}
 	for _, g := range []*byGroup{s.X509, s.SymmetricKey} {
 		if g != nil {

@@ -157,8 +157,9 @@ func leafOf(cert *tls.Certificate) (*x509.Certificate, error) {
 	return x509.ParseCertificate(cert.Certificate[0])
 }
 
-// credential is what a device proves itself with at its hub.
-func (a *Attestation) credential(registrationID string) *iothub.Credential {
+// Credential returns what a device of that registration id presents to its hub, for programs
+// that have kept by themselves where they were assigned to. a is one of the New… functions'.
+func (a *Attestation) Credential(registrationID string) *iothub.Credential {
 	switch {
 	case a.cert != nil:
 		return iothub.NewCertificateCredential(*a.cert)

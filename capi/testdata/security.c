@@ -35,7 +35,7 @@ static void types(void)
     CHECK(SECURE_DEVICE_TYPE_SYMMETRIC_KEY == 4 && IOTHUB_SECURITY_TYPE_SYMMETRIC_KEY == 4 && IOTHUB_SECURITY_TYPE_SAS == 1);
     CHECK(prov_dev_security_get_type() == SECURE_DEVICE_TYPE_UNKNOWN);
     CHECK(prov_dev_security_init(SECURE_DEVICE_TYPE_UNKNOWN) != 0);
-    CHECK(prov_dev_security_init(SECURE_DEVICE_TYPE_TPM) != 0);
+    CHECK(prov_dev_security_init(SECURE_DEVICE_TYPE_TPM) != 0); /* there is none */
     CHECK(iothub_security_init(IOTHUB_SECURITY_TYPE_HTTP_EDGE) != 0);
     CHECK(prov_dev_security_init(SECURE_DEVICE_TYPE_SYMMETRIC_KEY) == 0);
     CHECK(prov_dev_security_init(SECURE_DEVICE_TYPE_SYMMETRIC_KEY) == 0);

@@ -20,8 +20,8 @@ MU_DEFINE_ENUM_WITHOUT_INVALID(IOTHUB_SECURITY_TYPE, IOTHUB_SECURITY_TYPE_VALUES
 
 /* Chooses how clients from CreateFromDeviceAuth, and of connection strings with
    UseProvisioning=true, prove themselves: by the key of
-   iothub_security_set_symmetric_key_info, or for X509 by a certificate that is set as
-   options of the client. 0 when that is so now; not 0 for another type, and when
+   iothub_security_set_symmetric_key_info, for X509 by a certificate that is set as
+   options of the client or was registered with, for SAS by the TPM. 0 when that is so now; not 0 for another type, and when
    another was chosen already. It chooses the type of prov_dev_security_init as well. */
 int iothub_security_init(IOTHUB_SECURITY_TYPE sec_type);
 

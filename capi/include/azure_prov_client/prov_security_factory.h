@@ -18,9 +18,10 @@ extern "C" {
 
 MU_DEFINE_ENUM_WITHOUT_INVALID(SECURE_DEVICE_TYPE, SECURE_DEVICE_TYPE_VALUES);
 
-/* Chooses how devices of this process prove themselves: SYMMETRIC_KEY or X509. 0 when
-   that is so now; not 0 for another type, and when another was chosen already. It
-   chooses the type of iothub_security_init as well. */
+/* Chooses how devices of this process prove themselves: SYMMETRIC_KEY, X509, or TPM: the
+   one of this machine, or at the device or socket that the variable IOTHUB_TPM_DEVICE
+   names. 0 when that is so now; not 0 for another type, when another was chosen already,
+   and when there is no TPM. It chooses the type of iothub_security_init as well. */
 int prov_dev_security_init(SECURE_DEVICE_TYPE hsm_type);
 
 /* Forgets the type and the key. Clients that were created live on. */

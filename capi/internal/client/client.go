@@ -161,6 +161,8 @@ type Options struct {
 	Threaded bool
 	// WebSocket carries MQTT over WebSockets.
 	WebSocket bool
+	// Credential takes the place of x509=true; nil for none.
+	Credential *iothub.Credential
 	// Logger takes what the option logtrace turns on.
 	Logger *slog.Logger
 	// DialTLS is for tests, which have a network of their own.
@@ -218,6 +220,7 @@ func (c *Client) options(o Options) *ll.ClientOptions {
 		MaxQueuedMessages:  maxQueuedMessages,
 		MaxQueuedBytes:     maxQueuedBytes,
 		OnConnectionStatus: c.statusChanged,
+		Credential:         o.Credential,
 		Logger:             o.Logger,
 		DialTLS:            o.DialTLS,
 	}
