@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the official device SDKs, unmodified, against a hub built from this tree,
 # and says which features work. Needs Go, Node 20 or newer with npm,
-# Debian's python3-qpid-proton, and, for the WebSockets, the right to bind port 443.
+# Debian's python3-qpid-proton and swtpm, and, for the WebSockets, the right to bind port
+# 443.
 #
 #   conformance/run.sh                 everything
 #   conformance/run.sh --only 'twin'   features whose names contain the text
@@ -11,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-for tool in go node npm; do
+for tool in go node npm swtpm; do
 	if ! command -v "$tool" >/dev/null; then
 		echo "conformance: $tool is missing" >&2
 		exit 1
@@ -28,5 +29,5 @@ if ! cmp -s node/package-lock.json node/node_modules/.installed; then
 fi
 (cd .. && go build -o "$work/iothub" ./cmd/iothub)
 go build -o "$work/embedded" ./embedded
-go run ./mkcert "$work" client stranger provisioned
+go run ./mkcert "$work" client stranger provisioned member/intermediate/root
 node node/run.js --hub "$work/iothub" --embedded "$work/embedded" --certs "$work" "$@"

@@ -14,11 +14,13 @@ const mqtt = require('azure-iot-provisioning-device-mqtt');
 const amqp = require('azure-iot-provisioning-device-amqp');
 const { Http } = require('azure-iot-provisioning-device-http');
 const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
+const { TpmSecurityClient } = require('azure-iot-security-tpm');
 const { X509Security } = require('azure-iot-security-x509');
+const { SharedAccessSignature } = require('azure-iot-common');
 
 const { Service } = require('./hub.js');
 const sdk = require('./sdk.js');
-const { SoftwareTPM } = require('./tpm.js');
+const { Chip } = require('./tpm.js');
 const { limit, settled } = require('./wait.js');
 
 const client = 'azure-iot-provisioning-device for Node';
@@ -50,10 +52,26 @@ const features = {
     await bench.connect(result, 'x509=true', { cert, key });
   },
   async 'TPM'(bench) {
-    const tpm = new SoftwareTPM(bench.id);
-    await bench.enroll({ attestation: { type: 'tpm', tpm: { endorsementKey: tpm.endorsementKey.toString('base64') } } });
-    const result = await bench.register(tpm);
-    await bench.connect(result, `SharedAccessKey=${tpm.identityKey.toString('base64')}`);
+    const chip = new Chip();
+    try {
+      await chip.start();
+      const tpm = new TpmSecurityClient(bench.id, chip.tpm);
+      const endorsementKey = await promised((done) => tpm.getEndorsementKey(done));
+      await bench.enroll({ attestation: { type: 'tpm', tpm: { endorsementKey: endorsementKey.toString('base64') } } });
+      const { assignedHub: host, deviceId } = await bench.register(tpm);
+      const signature = await promised((done) => SharedAccessSignature.createWithSigningFunction(
+        { host, deviceId }, Math.ceil(Date.now() / 1000) + 3600, (text, signed) => tpm.signWithIdentity(text, signed), done));
+      await bench.open(sdk.Client.fromSharedAccessSignature(signature.toString(), sdk.transports.MQTT));
+    } finally {
+      chip.stop();
+    }
+  },
+  async 'X.509 of a group'(bench) {
+    const [cert, key] = ['crt', 'key'].map((kind) => fs.readFileSync(path.join(bench.certs, `member.${kind}`), 'utf8'));
+    bench.id = 'member'; // the common name
+    const result = await bench.register(new X509Security(bench.id, { cert, key }));
+    assert.equal(result.deviceId, 'member');
+    await bench.connect(result, 'x509=true', { cert, key });
   },
   async 'payload to and from custom allocation'(bench) {
     const key = crypto.randomBytes(32).toString('base64');
@@ -101,12 +119,21 @@ const features = {
   },
 };
 
+// promised makes a promise of what takes a callback.
+const promised = (start) => new Promise((resolve, reject) => {
+  start((error, value) => (error ? reject(error) : resolve(value)));
+});
+
 // What the SDK has no transport for: it says so itself.
 const applies = (feature, transport) => feature !== 'TPM' || !transport.startsWith('MQTT');
 
 async function main({ address, idScope, connectionString, certs, only, verbose }) {
   const service = new Service({ address, port: 443, connectionString });
   await service.json('PUT', '/enrollmentGroups/factory', { enrollmentGroupId: 'factory', attestation: symmetricKey(groupKey) });
+  const root = fs.readFileSync(path.join(certs, 'root.crt'), 'utf8');
+  await service.json('PUT', '/enrollmentGroups/certified', {
+    enrollmentGroupId: 'certified', attestation: { type: 'x509', x509: { signingCertificates: { primary: { certificate: root } } } },
+  });
   for (const [transport, Transport] of Object.entries(transports)) {
     for (const [feature, test] of Object.entries(features)) {
       if (only && !feature.includes(only) || !applies(feature, transport)) continue;
@@ -127,6 +154,9 @@ async function main({ address, idScope, connectionString, certs, only, verbose }
         async connect({ assignedHub, deviceId }, credential, x509) {
           const device = sdk.Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};${credential}`, sdk.transports.MQTT);
           if (x509) await device.setOptions(x509);
+          await bench.open(device);
+        },
+        async open(device) {
           device.setRetryPolicy(new sdk.NoRetry());
           await limit('connect', device.open());
           await limit('close', device.close());
