@@ -4,22 +4,15 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/service"
 	"github.com/iothub-go/iothub/service/dps"
 )
@@ -68,39 +61,17 @@ func newFactory(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	defer c.Close(context.Background())
-	cert, certPEM, keyPEM := certificate(t, "certified")
+	cert := testkit.Leaf(t, "certified", nil)
 	symmetric := dps.AttestationMechanism{SymmetricKey: &service.SymmetricKey{Primary: key, Secondary: key}}
 	for _, e := range []*dps.IndividualEnrollment{
 		{RegistrationID: "reg1", DeviceID: "registered-1", Attestation: symmetric},
 		{RegistrationID: "disabled", ProvisioningStatus: service.Disabled, Attestation: symmetric},
-		{RegistrationID: "certified", Attestation: dps.ClientCertificates(cert, nil)},
+		{RegistrationID: "certified", Attestation: dps.ClientCertificates(cert.Certificate, nil)},
 	} {
 		if _, err := c.CreateIndividualEnrollment(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return append(w.env, "ID_SCOPE="+w.IDScope(), "DPS_MQTT="+mqtt.String(), "DPS_HTTPS="+https.String(), "NOBODY=127.0.0.1:1",
-		"REGISTRATION_ID=reg1", "REGISTRATION_KEY="+key, "CERTIFICATE="+certPEM, "PRIVATE_KEY="+keyPEM)
-}
-
-// certificate makes one that signs itself.
-func certificate(t *testing.T, name string) (cert *x509.Certificate, certPEM, keyPEM string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+		"REGISTRATION_ID=reg1", "REGISTRATION_KEY="+key, "CERTIFICATE="+string(cert.PEM()), "PRIVATE_KEY="+string(cert.KeyPEM(t)))
 }

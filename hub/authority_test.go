@@ -1,25 +1,23 @@
 package hub_test
 
 import (
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
 // connectWith connects as an identity with a client certificate and returns the code of
 // the answer.
-func connectWith(t *testing.T, s *hub.Server, host, id string, cert *tls.Certificate) byte {
+func connectWith(t *testing.T, s *hub.Server, host, id string, cert *testkit.Certificate) byte {
 	t.Helper()
-	nc, err := tls.Dial("tcp", host, &tls.Config{RootCAs: s.CertPool(), Certificates: []tls.Certificate{*cert}})
+	nc, err := tls.Dial("tcp", host, &tls.Config{RootCAs: s.CertPool(), Certificates: []tls.Certificate{cert.TLS()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,10 +57,8 @@ func TestCertificateAuthority(t *testing.T) {
 		}
 		rest(t, s, "PUT", path+"?api-version=2021-04-12", string(text))
 	}
-	root, rootKey := newCertificate(t, "root", nil, nil)
-	unproved, unprovedKey := newCertificate(t, "unproved", nil, nil)
-	stranger, strangerKey := newCertificate(t, "root", nil, nil)
-	put := func(c *x509.Certificate, verified bool) {
+	root, unproved, stranger := testkit.Authority(t, "root", nil), testkit.Authority(t, "unproved", nil), testkit.Authority(t, "root", nil)
+	put := func(c *testkit.Certificate, verified bool) {
 		t.Helper()
 		body, err := json.Marshal(map[string]any{"certificate": base64.StdEncoding.EncodeToString(c.Raw), "isVerified": verified})
 		if err != nil {
@@ -74,43 +70,39 @@ func TestCertificateAuthority(t *testing.T) {
 	}
 	put(root, true)
 	put(unproved, false)
-	show := func(id string, parent *x509.Certificate, key *ecdsa.PrivateKey) *tls.Certificate {
-		leaf, own := newCertificate(t, id, parent, key)
-		return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: own}
-	}
 	for _, test := range []struct {
 		name, id string
-		cert     *tls.Certificate
+		cert     *testkit.Certificate
 		want     byte
 	}{
-		{"its own", "dev1", show("dev1", root, rootKey), 0},
-		{"of a module", "dev1/mod1", show("dev1/mod1", root, rootKey), 0},
-		{"of its module", "dev1", show("dev1/mod1", root, rootKey), 5},
-		{"of the device, for its module", "dev1/mod1", show("dev1", root, rootKey), 5},
-		{"of another device", "dev2", show("dev1", root, rootKey), 5},
-		{"in another case", "dev1", show("DEV1", root, rootKey), 5},
-		{"of nobody", "dev1", show("dev1", nil, nil), 5},
-		{"of an authority that is not verified", "dev1", show("dev1", unproved, unprovedKey), 5},
-		{"of a stranger with the same name", "dev1", show("dev1", stranger, strangerKey), 5},
+		{"its own", "dev1", testkit.Leaf(t, "dev1", root), 0},
+		{"of a module", "dev1/mod1", testkit.Leaf(t, "dev1/mod1", root), 0},
+		{"of its module", "dev1", testkit.Leaf(t, "dev1/mod1", root), 5},
+		{"of the device, for its module", "dev1/mod1", testkit.Leaf(t, "dev1", root), 5},
+		{"of another device", "dev2", testkit.Leaf(t, "dev1", root), 5},
+		{"in another case", "dev1", testkit.Leaf(t, "DEV1", root), 5},
+		{"of nobody", "dev1", testkit.Leaf(t, "dev1", nil), 5},
+		{"of an authority that is not verified", "dev1", testkit.Leaf(t, "dev1", unproved), 5},
+		{"of a stranger with the same name", "dev1", testkit.Leaf(t, "dev1", stranger), 5},
 	} {
 		if code := connectWith(t, s, host, test.id, test.cert); code != test.want {
 			t.Errorf("%s: CONNACK %d, want %d", test.name, code, test.want)
 		}
 	}
 	// One of the options counts too, also without a provisioning service.
-	own := start(t, &hub.Options{NoProvisioning: true, DeviceAuthorities: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})})
+	own := start(t, &hub.Options{NoProvisioning: true, DeviceAuthorities: root.PEM()})
 	rest(t, own, "PUT", "/devices/dev1?api-version=2021-04-12", `{"deviceId":"dev1","authentication":{"type":"certificateAuthority"}}`)
 	ownHost, _, _ := strings.Cut(strings.TrimPrefix(connectionStringOf(t, own, "another"), "HostName="), ";")
-	if code := connectWith(t, own, ownHost, "dev1", show("dev1", root, rootKey)); code != 0 {
+	if code := connectWith(t, own, ownHost, "dev1", testkit.Leaf(t, "dev1", root)); code != 0 {
 		t.Errorf("of an authority of the options: CONNACK %d", code)
 	}
-	if code := connectWith(t, own, ownHost, "dev1", show("dev1", stranger, strangerKey)); code != 5 {
+	if code := connectWith(t, own, ownHost, "dev1", testkit.Leaf(t, "dev1", stranger)); code != 5 {
 		t.Errorf("of a stranger: CONNACK %d", code)
 	}
 	if resp, text := dpsCall(t, s, nil, "DELETE", "/certificates/root", "owner", ""); resp.StatusCode != http.StatusNoContent {
 		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
-	if code := connectWith(t, s, host, "dev1", show("dev1", root, rootKey)); code != 5 {
+	if code := connectWith(t, s, host, "dev1", testkit.Leaf(t, "dev1", root)); code != 5 {
 		t.Errorf("the authority is removed: CONNACK %d", code)
 	}
 }

@@ -1,16 +1,11 @@
 package hub_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -233,16 +228,8 @@ func TestREST(t *testing.T) {
 // A client certificate of the TLS handshake is a credential.
 func TestClientCertificate(t *testing.T) {
 	s := start(t, nil)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(der)
+	leaf := testkit.Leaf(t, "device", nil)
+	sum := sha256.Sum256(leaf.Raw)
 	rest(t, s, "PUT", "/devices/dev1?api-version=2021-04-12",
 		`{"deviceId":"dev1","authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+hex.EncodeToString(sum[:])+`"}}}`)
 	create(t, s, "dev2")
@@ -257,7 +244,7 @@ func TestClientCertificate(t *testing.T) {
 	for id, want := range map[string]byte{"dev1": 0, "dev2": 5} {
 		nc, err := tls.Dial("tcp", parsed.HostName, &tls.Config{
 			RootCAs: s.CertPool(), ServerName: "127.0.0.1",
-			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+			Certificates: []tls.Certificate{leaf.TLS()},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/core"
 	"github.com/iothub-go/iothub/hub/internal/dps"
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
-	"github.com/iothub-go/iothub/hub/internal/pki"
 )
 
 // openProvisioning opens the Device Provisioning Service, unless there is to be none.
@@ -43,7 +42,7 @@ func (s *Server) openProvisioning(storage core.Storage) error {
 // vouches reports whether an authority stands behind a certificate: one of the options,
 // or one that the provisioning service has.
 func (s *Server) vouches(now time.Time, shown []*x509.Certificate) bool {
-	if signer, _ := pki.SignedBy(now, shown, s.authorities); signer != nil {
+	if signer, _ := dps.SignedBy(now, shown, s.authorities); signer != nil {
 		return true
 	}
 	return s.dps != nil && s.dps.Vouches(now, shown)

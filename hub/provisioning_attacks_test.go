@@ -2,16 +2,9 @@ package hub_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,6 +15,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
 	"github.com/iothub-go/iothub/internal/sas"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
@@ -193,82 +187,41 @@ func connectPacket(t *testing.T, s *hub.Server, id string) []byte {
 // knows it, over each protocol; a stranger's is refused there and not by TLS.
 func TestProvisioningByCertificate(t *testing.T) {
 	s := start(t, nil)
-	authority, authorityKey := newCertificate(t, "factory", nil, nil)
+	authority := testkit.Authority(t, "factory", nil)
 	body, _ := json.Marshal(map[string]any{"attestation": map[string]any{"type": "x509", "x509": map[string]any{
-		"signingCertificates": map[string]any{"primary": map[string]any{"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Raw}))}},
+		"signingCertificates": map[string]any{"primary": map[string]any{"certificate": string(authority.PEM())}},
 	}}})
 	if resp, text := dpsCall(t, s, nil, "PUT", "/enrollmentgroups/factory", "owner", string(body)); resp.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", resp.StatusCode, text)
 	}
-	show := func(id string, parent *x509.Certificate, key *ecdsa.PrivateKey) *tls.Certificate {
-		leaf, own := newCertificate(t, id, parent, key)
-		return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: own}
-	}
-	connects := func(body, id string, cert *tls.Certificate) {
+	connects := func(body, id string, cert *testkit.Certificate) {
 		t.Helper()
 		var r registered
 		if err := json.Unmarshal([]byte(body), &r); err != nil || r.Status != "assigned" {
 			t.Fatalf("%s, %v", body, err)
 		}
-		nc, err := tls.Dial("tcp", r.RegistrationState.AssignedHub, &tls.Config{RootCAs: s.CertPool(), Certificates: []tls.Certificate{*cert}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		packet, err := mqtt.AppendConnect(nil, &mqtt.ConnectPacket{ClientID: id, CleanSession: true, Username: "127.0.0.1/" + id + "/?api-version=2021-04-12"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &device{t: t, nc: nc, buf: make([]byte, 1024)}
-		d.write(packet)
-		frame, err := d.next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, code, err := mqtt.DecodeConnack(frame); code != 0 || err != nil {
-			t.Errorf("%s: CONNACK %d, %v", id, code, err)
+		if code := connectWith(t, s, r.RegistrationState.AssignedHub, id, cert); code != 0 {
+			t.Errorf("%s: CONNACK %d", id, code)
 		}
 	}
-	cert := show("https-1", authority, authorityKey)
-	connects(provisionHTTPS(t, s, cert, "https-1", ""), "https-1", cert)
+	shown := func(c *testkit.Certificate) *tls.Certificate {
+		cert := c.TLS()
+		return &cert
+	}
+	cert := testkit.Leaf(t, "https-1", authority)
+	connects(provisionHTTPS(t, s, shown(cert), "https-1", ""), "https-1", cert)
 
-	cert = show("ws-1", authority, authorityKey)
-	c, _, err := openSocket(t, s, socketPath, subMQTT, cert)
+	cert = testkit.Leaf(t, "ws-1", authority)
+	c, _, err := openSocket(t, s, socketPath, subMQTT, shown(cert))
 	if err != nil {
 		t.Fatal(err)
 	}
 	connects(provisionMQTT(t, s, websocket.NetConn(t.Context(), c, websocket.MessageBinary), "ws-1", "", 1), "ws-1", cert)
 
-	stranger, strangerKey := newCertificate(t, "factory", nil, nil)
-	for what, cert := range map[string]*tls.Certificate{"a stranger": show("dev", stranger, strangerKey), "another name": show("dev2", authority, authorityKey)} {
-		if resp, text := dpsCall(t, s, cert, "PUT", "/"+s.IDScope()+"/registrations/dev/register", "", "{}"); resp.StatusCode != http.StatusUnauthorized {
+	stranger := testkit.Authority(t, "factory", nil)
+	for what, cert := range map[string]*testkit.Certificate{"a stranger": testkit.Leaf(t, "dev", stranger), "another name": testkit.Leaf(t, "dev2", authority)} {
+		if resp, text := dpsCall(t, s, shown(cert), "PUT", "/"+s.IDScope()+"/registrations/dev/register", "", "{}"); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d %s", what, resp.StatusCode, text)
 		}
 	}
-}
-
-// newCertificate makes an authority, or with one a certificate of a device.
-func newCertificate(t *testing.T, name string, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		BasicConstraintsValid: true, IsCA: parent == nil,
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, key
 }

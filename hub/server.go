@@ -23,7 +23,6 @@ import (
 	"github.com/iothub-go/iothub/hub/internal/httpfront"
 	"github.com/iothub-go/iothub/hub/internal/mqttfront"
 	"github.com/iothub-go/iothub/hub/internal/page"
-	"github.com/iothub-go/iothub/hub/internal/pki"
 	"github.com/iothub-go/iothub/hub/internal/store/jetstream"
 	"github.com/iothub-go/iothub/hub/internal/store/memory"
 )
@@ -98,7 +97,7 @@ func (s *Server) open() (err error) {
 	if s.tls, err = loadTLS(s.opts.DataDir, s.opts.HostNames, s.log); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	if s.authorities, err = pki.ParseAuthorities(s.opts.DeviceAuthorities); err != nil {
+	if s.authorities, err = dps.ParseAuthorities(s.opts.DeviceAuthorities); err != nil {
 		return fmt.Errorf("hub: Options.DeviceAuthorities: %w", err)
 	}
 	s.blobs = blobs.New(s.newHTTPClient())

@@ -2,16 +2,11 @@ package hub_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
@@ -22,6 +17,7 @@ import (
 
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/internal/wire/mqtt"
 )
 
@@ -272,22 +268,14 @@ func TestWebSocketTakesOver(t *testing.T) {
 // refused CONNECT is answered.
 func TestWebSocketClientCertificate(t *testing.T) {
 	s := start(t, nil)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(der)
+	leaf := testkit.Leaf(t, "device", nil)
+	sum := sha256.Sum256(leaf.Raw)
 	rest(t, s, "PUT", "/devices/dev1?api-version=2021-04-12",
 		`{"deviceId":"dev1","authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+hex.EncodeToString(sum[:])+`"}}}`)
 	create(t, s, "dev2")
-	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	cert := leaf.TLS()
 	for id, want := range map[string]byte{"dev1": 0, "dev2": 5} {
-		c, _, err := openSocket(t, s, socketPath, subMQTT, cert)
+		c, _, err := openSocket(t, s, socketPath, subMQTT, &cert)
 		if err != nil {
 			t.Fatal(err)
 		}

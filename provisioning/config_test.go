@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/iothub-go/iothub"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/provisioning"
 )
 
@@ -35,7 +36,7 @@ func TestDeriveKey(t *testing.T) {
 // What cannot work is said before anything is dialled, by the names of the fields.
 func TestValidate(t *testing.T) {
 	key := attestation(t)(provisioning.NewKeyAttestation(groupKey))
-	cert := provisioning.NewCertificateAttestation((*authority)(nil).sign(t, "Sensor-1", false).shown())
+	cert := provisioning.NewCertificateAttestation(testkit.Leaf(t, "Sensor-1", nil).TLS())
 	good := provisioning.Config{IDScope: "0ne00000001", RegistrationID: "sensor-1", Attestation: key}
 	for name, test := range map[string]struct {
 		edit func(*provisioning.Config)

@@ -2,15 +2,9 @@ package provisioning_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -74,55 +68,6 @@ func (s *site) config(id string, a *provisioning.Attestation, transport provisio
 	}
 }
 
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-// sign makes a certificate; a nil authority has it sign itself.
-func (a *authority) sign(t *testing.T, name string, isCA bool) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, IsCA: isCA, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	if isCA {
-		template.ExtKeyUsage = nil
-	}
-	parent := &authority{template, key}
-	if a != nil {
-		parent = a
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent.cert, key.Public(), parent.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key}
-}
-
-// shown is the certificate with the authorities that are sent with it.
-func (a *authority) shown(with ...*authority) tls.Certificate {
-	c := tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}
-	for _, w := range with {
-		c.Certificate = append(c.Certificate, w.cert.Raw)
-	}
-	return c
-}
-
 const groupKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" // 00..1f, wire-device F.1
 
 func attestation(t *testing.T) func(a *provisioning.Attestation, err error) *provisioning.Attestation {
@@ -142,9 +87,9 @@ func TestRegister(t *testing.T) {
 	symmetric := func(key string) dps.AttestationMechanism {
 		return dps.AttestationMechanism{SymmetricKey: &service.SymmetricKey{Primary: service.Key(key), Secondary: service.Key(key)}}
 	}
-	root := (*authority)(nil).sign(t, "root", true)
-	intermediate := root.sign(t, "intermediate", true)
-	for id, a := range map[string]dps.AttestationMechanism{"keys": symmetric(groupKey), "certificates": dps.SigningCertificates(root.cert, nil)} {
+	root := testkit.Authority(t, "root", nil)
+	intermediate := testkit.Authority(t, "intermediate", root)
+	for id, a := range map[string]dps.AttestationMechanism{"keys": symmetric(groupKey), "certificates": dps.SigningCertificates(root.Certificate, nil)} {
 		if _, err := s.api.CreateEnrollmentGroup(t.Context(), &dps.EnrollmentGroup{EnrollmentGroupID: id, Attestation: a}); err != nil {
 			t.Fatal(err)
 		}
@@ -161,9 +106,9 @@ func TestRegister(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, own := "own-"+name, (*authority)(nil).sign(t, "x-"+name, false)
+		key, own := "own-"+name, testkit.Leaf(t, "x-"+name, nil)
 		individual(key, symmetric(groupKey))
-		individual("x-"+name, dps.ClientCertificates(own.cert, nil))
+		individual("x-"+name, dps.ClientCertificates(own.Certificate, nil))
 		for _, test := range []struct {
 			id, device, group string
 			a                 *provisioning.Attestation
@@ -171,9 +116,9 @@ func TestRegister(t *testing.T) {
 			{key, "its-" + key, "", attestation(t)(provisioning.NewKeyAttestation(groupKey))},
 			{"derived-" + name, "derived-" + name, "keys", attestation(t)(provisioning.NewKeyAttestation(derived))},
 			{"Member-" + name, "Member-" + name, "keys", attestation(t)(provisioning.NewGroupKeyAttestation(groupKey))},
-			{"x-" + name, "its-x-" + name, "", provisioning.NewCertificateAttestation(own.shown())},
+			{"x-" + name, "its-x-" + name, "", provisioning.NewCertificateAttestation(own.TLS())},
 			{"chain-" + name, "chain-" + name, "certificates",
-				provisioning.NewCertificateAttestation(intermediate.sign(t, "chain-"+name, false).shown(intermediate))},
+				provisioning.NewCertificateAttestation(testkit.Leaf(t, "chain-"+name, intermediate).TLS(intermediate))},
 		} {
 			t.Run(test.id, func(t *testing.T) {
 				t.Parallel()

@@ -1,20 +1,14 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/iothub-go/iothub/internal/testkit"
 )
 
 func beginDPSVerbs(t *testing.T) *verbs {
@@ -69,46 +63,27 @@ func TestEnrollmentVerbs(t *testing.T) {
 	}
 }
 
-// certificateFile makes a certificate, signed by an authority unless it is one, and
-// writes it to a file.
-func certificateFile(t *testing.T, name string, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey) (file string, cert *x509.Certificate, key *ecdsa.PrivateKey) {
+// fileOf writes a certificate to a file.
+func fileOf(t *testing.T, c *testkit.Certificate) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	file := filepath.Join(t.TempDir(), "cert.pem")
+	if err := os.WriteFile(file, c.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: issuer == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	if issuer == nil {
-		issuer, issuerKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	file = filepath.Join(t.TempDir(), "cert.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file, cert, key
+	return file
 }
 
 func TestGroupAndCertificateVerbs(t *testing.T) {
 	v := beginDPSVerbs(t)
-	file, root, key := certificateFile(t, "factory", nil, nil)
-	out := v.ok("dps", "certificate", "create", "factory", file)
+	root := testkit.Authority(t, "factory", nil)
+	out := v.ok("dps", "certificate", "create", "factory", fileOf(t, root))
 	if v.field(out, "verified") != "no" || v.field(out, "subject") != "CN=factory" {
 		t.Error(out)
 	}
 	v.fails(exitFailure, "400004", "dps", "group", "create", "line-1", "--root-ca", "factory")
 	code := v.field(v.ok("dps", "certificate", "code", "factory"), "verification code")
-	wrong, _, _ := certificateFile(t, "guess", root, key)
-	v.fails(exitFailure, "400004", "dps", "certificate", "verify", "factory", wrong)
-	proof, _, _ := certificateFile(t, code, root, key)
-	if out = v.ok("dps", "certificate", "verify", "factory", proof); v.field(out, "verified") != "yes" {
+	v.fails(exitFailure, "400004", "dps", "certificate", "verify", "factory", fileOf(t, testkit.Leaf(t, "guess", root)))
+	if out = v.ok("dps", "certificate", "verify", "factory", fileOf(t, testkit.Leaf(t, code, root))); v.field(out, "verified") != "yes" {
 		t.Error(out)
 	}
 	if out = v.ok("dps", "certificate", "list"); !regexp.MustCompile(`(?m)\ACERTIFICATE +VERIFIED +EXPIRES +SUBJECT\nfactory +yes `).MatchString(out) {
@@ -118,7 +93,7 @@ func TestGroupAndCertificateVerbs(t *testing.T) {
 		t.Error(out)
 	}
 	v.fails(exitFailure, "409204", "dps", "certificate", "delete", "factory")
-	out = v.ok("dps", "group", "update", "line-1", "--certificate", file, "--allocation", "geoLatency")
+	out = v.ok("dps", "group", "update", "line-1", "--certificate", fileOf(t, root), "--allocation", "geoLatency")
 	if !strings.HasPrefix(v.field(out, "certificate"), "CN=factory, until ") || v.field(out, "allocation") != "geoLatency" || strings.Contains(out, "authority") {
 		t.Error(out)
 	}

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/iothub-go/iothub/hub"
+	"github.com/iothub-go/iothub/internal/testkit"
 )
 
 const testGroupKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -64,13 +63,10 @@ func TestRegisterVerb(t *testing.T) {
 	}
 	device.fails(exitRefused, "is enrolled", "dps", "register", "sensor-2", "--endpoint", mqtt, "--key", testGroupKey)
 
-	file, cert, key := certificateFile(t, "sensor-x", nil, nil)
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := testkit.Leaf(t, "sensor-x", nil)
+	file := fileOf(t, cert)
 	keyFile := filepath.Join(t.TempDir(), "key.pem")
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(keyFile, cert.KeyPEM(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	v.ok("dps", "enrollment", "create", cert.Subject.CommonName, "--certificate", file)

@@ -3,20 +3,15 @@ package dps_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,6 +21,7 @@ import (
 	"github.com/iothub-go/iothub"
 	"github.com/iothub-go/iothub/hub"
 	"github.com/iothub-go/iothub/internal/sas"
+	"github.com/iothub-go/iothub/internal/testkit"
 	"github.com/iothub-go/iothub/service"
 	"github.com/iothub-go/iothub/service/dps"
 )
@@ -258,36 +254,12 @@ func TestBulkAtTheHub(t *testing.T) {
 	}
 }
 
-// authority makes a certificate authority.
-func authority(t *testing.T, name string) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	return signedBy(t, template, template, key, key), key
-}
-
-func signedBy(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
 // The proof of possession, from the certificate to a group that refers to it.
 func TestCertificatesAtTheHub(t *testing.T) {
 	_, c := startHub(t)
 	ctx := t.Context()
-	root, key := authority(t, "factory")
+	factory := testkit.Authority(t, "factory", nil)
+	root := factory.Certificate
 	made, err := c.CreateCertificate(ctx, "factory", root, false)
 	if err != nil || made.Properties.IsVerified {
 		t.Fatal(made, err)
@@ -307,10 +279,7 @@ func TestCertificatesAtTheHub(t *testing.T) {
 	}
 	_, err = c.GenerateVerificationCode(ctx, "factory", made.ETag)
 	wantKind(t, err, iothub.KindPreconditionFailed, 412204)
-	proof := func(name string) *x509.Certificate {
-		return signedBy(t, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root, key, key)
-	}
+	proof := func(name string) *x509.Certificate { return testkit.Leaf(t, name, factory).Certificate }
 	_, err = c.VerifyCertificate(ctx, "factory", proof("guess"), waiting.ETag)
 	wantKind(t, err, iothub.KindInvalidArgument, 400004)
 	verified, err := c.VerifyCertificate(ctx, "factory", proof(waiting.Properties.VerificationCode), waiting.ETag)

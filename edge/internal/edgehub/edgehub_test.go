@@ -1,18 +1,11 @@
 package edgehub_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"testing"
 	"time"
@@ -72,35 +65,6 @@ func TestMessagesGoUpstreamAsTheirSender(t *testing.T) {
 	until(t, "both are counted", func() bool { return w.edge.Stats().Forwarded == 2 })
 }
 
-// authorityFor makes an authority, in PEM, and a certificate of it for a device.
-func authorityFor(t *testing.T, id string) (authority []byte, leaf tls.Certificate) {
-	t.Helper()
-	var root *x509.Certificate
-	var rootKey *ecdsa.PrivateKey
-	for _, name := range []string{"factory", id} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template := &x509.Certificate{
-			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IsCA: root == nil, BasicConstraintsValid: true,
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
-		if root == nil {
-			root, rootKey = template, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, root, key.Public(), rootKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name != id {
-			authority = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-		}
-		leaf = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	}
-	return authority, leaf
-}
-
 // A leaf device may prove itself by a certificate; upstream its gateway vouches for it.
 func TestLeafWithCertificate(t *testing.T) {
 	w := newWorld(t)
@@ -109,17 +73,9 @@ func TestLeafWithCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert := func() (tls.Certificate, string) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum := sha256.Sum256(der)
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hex.EncodeToString(sum[:])
+		c := testkit.Leaf(t, "certified", nil)
+		sum := sha256.Sum256(c.Raw)
+		return c.TLS(), hex.EncodeToString(sum[:])
 	}
 	right, print := cert()
 	wrong, _ := cert()
@@ -127,8 +83,8 @@ func TestLeafWithCertificate(t *testing.T) {
 		Type: service.SelfSignedAuthentication, Thumbprints: &service.Thumbprints{Primary: print, Secondary: print},
 	}})
 	w.create(service.Device{DeviceID: "signed", Scope: gw.Scope, Authentication: &service.Authentication{Type: service.CertificateAuthentication}})
-	authority, leaf := authorityFor(t, "signed")
-	w.start(func(o *edgehub.Options) { o.Authorities = authority })
+	factory := testkit.Authority(t, "factory", nil)
+	w.start(func(o *edgehub.Options) { o.Authorities = factory.PEM() })
 	client := func(id string, c tls.Certificate, status func(iothub.ConnectionEvent)) *device.Client {
 		o := w.clientOptions()
 		o.Credential, o.OnConnectionStatus = iothub.NewCertificateCredential(c), status
@@ -146,7 +102,7 @@ func TestLeafWithCertificate(t *testing.T) {
 	if e := w.events(1)[0]; e.DeviceID != "certified" || string(e.Body) != "x" {
 		t.Errorf("got %+v", e)
 	}
-	if err := client("signed", leaf, nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("y")}); err != nil {
+	if err := client("signed", testkit.Leaf(t, "signed", factory).TLS(), nil).SendEvent(bound(t), &iothub.Message{Payload: []byte("y")}); err != nil {
 		t.Fatal(err)
 	}
 	if e := w.events(2)[1]; e.DeviceID != "signed" || string(e.Body) != "y" {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
-	"github.com/iothub-go/iothub/hub/internal/pki"
 )
 
 // CACertificate is the certificate of an authority, by a name, as Azure Resource
@@ -205,6 +204,6 @@ func (s *Service) Vouches(now time.Time, shown []*x509.Certificate) bool {
 			verified = append(verified, r.doc.cert)
 		}
 	}
-	signer, _ := pki.SignedBy(now, shown, verified)
+	signer, _ := SignedBy(now, shown, verified)
 	return signer != nil
 }

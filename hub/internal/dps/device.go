@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/iothub-go/iothub/hub/internal/core"
-	"github.com/iothub-go/iothub/hub/internal/pki"
 	"github.com/iothub-go/iothub/internal/sas"
 )
 
@@ -202,7 +201,7 @@ func (s *Service) byCertificate(now time.Time, c Credential) (*proof, error) {
 		case holds(one.leaves, leaf):
 			p.enrollment, p.auth = one, selfSigned(one.leaves...)
 		default:
-			if p.signer, _ = pki.SignedBy(now, c.Certificates, s.signers(one)); p.signer != nil {
+			if p.signer, _ = SignedBy(now, c.Certificates, s.signers(one)); p.signer != nil {
 				p.enrollment = one
 			}
 		}
@@ -213,7 +212,7 @@ func (s *Service) byCertificate(now time.Time, c Credential) (*proof, error) {
 			if r.doc.Attestation.Type != AttestX509 {
 				continue
 			}
-			if signer, depth := pki.SignedBy(now, c.Certificates, s.signers(r.doc)); signer != nil && (best == 0 || depth < best) {
+			if signer, depth := SignedBy(now, c.Certificates, s.signers(r.doc)); signer != nil && (best == 0 || depth < best) {
 				p.enrollment, p.signer, best = r.doc, signer, depth
 			}
 		}

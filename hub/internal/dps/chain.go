@@ -1,4 +1,4 @@
-package pki
+package dps
 
 import (
 	"crypto/x509"
