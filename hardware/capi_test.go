@@ -23,17 +23,16 @@ func TestTPMInC(t *testing.T) {
 		"-L"+lib, "-liothub_client", "-Wl,-rpath,"+lib))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ek, err := c.open(nil).EndorsementKey(ctx)
+	ek, err := c.open().EndorsementKey(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.enroll("tpm-c", dps.TPM(ek))
 	program := exec.CommandContext(ctx, bin)
-	program.Env = append(os.Environ(), "IOTHUB_TPM_DEVICE="+c.path(), "DPS_HTTPS="+s.https, "ID_SCOPE="+s.IDScope(), "REGISTRATION_ID=tpm-c", "HUB_CA="+string(s.CACertPEM()))
+	program.Env = append(os.Environ(), "IOTHUB_TPM_DEVICE="+c.Path, "DPS_HTTPS="+s.https, "ID_SCOPE="+s.IDScope(), "REGISTRATION_ID=tpm-c", "HUB_CA="+string(s.CACertPEM()))
 	if out := run(t, program); !strings.Contains(out, "passed") {
 		t.Error(out)
 	}
-	c.clean()
 }
 
 func run(t *testing.T, cmd *exec.Cmd) string {

@@ -13,42 +13,71 @@ import (
 )
 
 func invalid(format string, args ...any) error {
-	return &iothub.Error{Op: "TPM", Kind: iothub.KindInvalidArgument, Err: fmt.Errorf(format, args...)}
+	return &iothub.Error{Op: "open", Kind: iothub.KindInvalidArgument, Err: fmt.Errorf(format, args...)}
 }
 
-// explain makes an error of the TPM, or of the way to it, one that says what to do.
+// occupied says that something else is where a key should be.
+func occupied(h tpm2.TPMHandle, why string) error {
+	return &iothub.Error{Kind: iothub.KindConflict, Err: fmt.Errorf("the TPM has something at %#x %s", uint32(h), why)}
+}
+
+// notForThis says what it means when what the service sealed does not open, unless the TPM
+// has another reason.
+func notForThis(step string, err error) error {
+	code, ok := errors.AsType[tpm2.TPMRC](err)
+	if !ok || code.IsWarning() || errors.Is(code, tpm2.TPMRCAuthFail) || errors.Is(code, tpm2.TPMRCBadAuth) {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return &iothub.Error{Op: opActivate, Kind: iothub.KindUnauthorized,
+		Err: fmt.Errorf("%s: what the service sealed does not open in this TPM; check that the endorsement key of the enrollment is that of this TPM: %w", step, err)}
+}
+
+// explain makes the *iothub.Error of what an operation failed of.
 func explain(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*iothub.Error](err); ok {
+	if e, ok := errors.AsType[*iothub.Error](err); ok {
+		if e.Op == "" {
+			e.Op = op
+		}
 		return err
 	}
-	e := &iothub.Error{Op: op, Kind: iothub.KindServer, Err: fmt.Errorf("the TPM: %w", err)}
+	e := &iothub.Error{Op: op, Err: err}
+	code, isCode := errors.AsType[tpm2.TPMRC](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Kind, e.Retryable = iothub.KindTimeout, true
 	case errors.Is(err, context.Canceled):
-		e.Kind = iothub.KindUnknown
+	case isCode:
+		refused(e, code)
 	case errors.Is(err, fs.ErrNotExist):
-		e.Kind, e.Err = iothub.KindNotFound, fmt.Errorf("there is no TPM: %w", err)
+		e.Kind, e.Err = iothub.KindNotFound, fmt.Errorf("there is no TPM: check that it is enabled in the firmware and has a driver, and the path: %w", err)
 	case errors.Is(err, fs.ErrPermission):
-		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("this user may not use the TPM; on Linux it has to be in the group of /dev/tpmrm0, most often tss: %w", err)
-	case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.ECONNREFUSED):
-		e.Kind, e.Retryable, e.Err = iothub.KindUnavailable, true, fmt.Errorf("somebody else uses the TPM; /dev/tpmrm0 can be shared: %w", err)
-	case errors.Is(err, tpm2.TPMRCAuthFail), errors.Is(err, tpm2.TPMRCBadAuth):
-		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("the TPM refuses the password of a hierarchy, see Options: %w", err)
-	case errors.Is(err, tpm2.TPMRCLockout):
-		e.Kind, e.Retryable, e.Err = iothub.KindUnavailable, true, fmt.Errorf("too many wrong passwords have locked the TPM for a while: %w", err)
-	case errors.Is(err, tpm2.TPMRCRetry), errors.Is(err, tpm2.TPMRCYielded), errors.Is(err, tpm2.TPMRCTesting), errors.Is(err, tpm2.TPMRCNVRate), errors.Is(err, tpm2.TPMRCObjectMemory):
-		e.Kind, e.Retryable = iothub.KindUnavailable, true
-	case op == opActivate && (errors.Is(err, tpm2.TPMRCIntegrity) || errors.Is(err, tpm2.TPMRCValue) || errors.Is(err, tpm2.TPMRCSize)):
-		return sealedElsewhere(err)
+		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("this user may not use the TPM: add it to the group of the device, often tss: %w", err)
+	case errors.Is(err, syscall.EBUSY):
+		e.Kind, e.Retryable, e.Err = iothub.KindUnavailable, true, fmt.Errorf("another program uses the TPM: /dev/tpmrm0 can be shared, /dev/tpm0 cannot: %w", err)
+	default:
+		e.Kind, e.Retryable, e.Err = iothub.KindUnavailable, true, fmt.Errorf("the TPM does not answer: %w", err)
 	}
 	return e
 }
 
-func sealedElsewhere(err error) error {
-	return &iothub.Error{Op: opActivate, Kind: iothub.KindUnauthorized,
-		Err: fmt.Errorf("what the service sent is sealed to another TPM: is the device enrolled with the endorsement key of this one? %w", err)}
+// refused fills in what a code of the TPM means here. (TPM 2.0 Part 2, 6.6)
+func refused(e *iothub.Error, code tpm2.TPMRC) {
+	is := func(other tpm2.TPMRC) bool { return errors.Is(code, other) }
+	switch {
+	case is(tpm2.TPMRCAuthFail), is(tpm2.TPMRCBadAuth):
+		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("the TPM wants a password, of its owner or for the endorsement hierarchy: set it in Options: %w", e.Err)
+	case is(tpm2.TPMRCLockout):
+		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("the TPM is locked after wrong passwords: wait, or reset it with tpm2_dictionarylockout: %w", e.Err)
+	case is(tpm2.TPMRCHierarchy), is(tpm2.TPMRCDisabled):
+		e.Kind, e.Err = iothub.KindForbidden, fmt.Errorf("a hierarchy of the TPM is disabled: enable it in the firmware: %w", e.Err)
+	case is(tpm2.TPMRCNVSpace):
+		e.Kind, e.Err = iothub.KindConflict, fmt.Errorf("the TPM has no room for another key: list them with tpm2_getcap handles-persistent and remove one with tpm2_evictcontrol: %w", e.Err)
+	case is(tpm2.TPMRCInitialize):
+		e.Kind, e.Err = iothub.KindUnavailable, fmt.Errorf("the TPM is not started: %w", e.Err)
+	case code.IsWarning(): // passes by itself
+		e.Kind, e.Retryable = iothub.KindUnavailable, true
+	}
 }

@@ -1,7 +1,7 @@
 package tpm
 
 import (
-	"fmt"
+	"errors"
 	"io/fs"
 
 	"github.com/google/go-tpm/tpm2/transport"
@@ -10,7 +10,11 @@ import (
 
 func openDevice(path string) (transport.TPMCloser, error) {
 	if path != "" {
-		return nil, fmt.Errorf("%q: on Windows there is one TPM, and its path is empty: %w", path, fs.ErrNotExist)
+		return nil, invalid("the path is %q: on Windows it is empty", path)
 	}
-	return windowstpm.Open()
+	t, err := windowstpm.Open()
+	if errors.Is(err, windowstpm.ErrNotTPM20) {
+		return nil, errors.Join(fs.ErrNotExist, err)
+	}
+	return t, err
 }

@@ -61,11 +61,11 @@ type Options struct {
 // No operation leaves a temporary handle or session behind, also not one that fails,
 // unless the connection to the TPM is lost.
 type TPM struct {
-	name string
-	open func() (transport.TPMCloser, error) // for one operation
-	o    Options
-	busy chan struct{} // holds one element while an operation is under way
-	done chan struct{} // closed by Close, which holds busy
+	name   string
+	open   func() (transport.TPMCloser, error) // for one operation
+	o      Options
+	busy   chan struct{} // holds one element while an operation is under way, and guards closed
+	closed bool
 }
 
 // Open returns the TPM of this machine, at path: the device, as /dev/tpmrm0 or /dev/tpm0,
@@ -104,7 +104,7 @@ type keptOpen struct{ transport.TPM }
 func (keptOpen) Close() error { return nil }
 
 func newTPM(name string, open func() (transport.TPMCloser, error), o *Options) (*TPM, error) {
-	t := &TPM{name: name, open: open, busy: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &TPM{name: name, open: open, busy: make(chan struct{}, 1)}
 	if o != nil {
 		t.o = *o
 	}
@@ -132,25 +132,22 @@ func (t *TPM) GoString() string { return t.String() }
 // iothub.ErrClosed. The keys stay in the TPM. Closing again does nothing.
 func (t *TPM) Close() error {
 	t.busy <- struct{}{}
-	defer func() { <-t.busy }()
-	select {
-	case <-t.done:
-	default:
-		close(t.done)
-	}
+	t.closed = true
+	<-t.busy
 	return nil
 }
 
 // EndorsementKey returns the public part of the endorsement key, as TPM2B_PUBLIC. Its
 // base64 is what the device is enrolled with. Where the TPM has none at its handle, the
-// key is made, which always makes the same one until the TPM is cleared by its
-// manufacturer's means.
+// key is made and kept there; it is the same one as long as the TPM has its endorsement
+// seed, which clearing the TPM does not change.
 func (t *TPM) EndorsementKey(ctx context.Context) ([]byte, error) {
 	return t.public(ctx, "endorsement key", (*session).endorsementKey)
 }
 
 // StorageRootKey returns the public part of the storage root key, as TPM2B_PUBLIC. Where
-// the TPM has none at its handle, it is made; it is another one after the TPM was cleared.
+// the TPM has none at its handle, it is made and kept; after the TPM
+// was cleared it is another one.
 func (t *TPM) StorageRootKey(ctx context.Context) ([]byte, error) {
 	return t.public(ctx, "storage root key", (*session).storageRootKey)
 }
@@ -200,10 +197,8 @@ func (t *TPM) use(ctx context.Context, op string, f func(*session) error) error 
 	case <-ctx.Done():
 		return explain(op, ctx.Err())
 	}
-	select {
-	case <-t.done:
-		return &iothub.Error{Op: op, Kind: iothub.KindInvalidArgument, Err: iothub.ErrClosed}
-	default:
+	if t.closed {
+		return iothub.ErrClosed
 	}
 	way, err := t.open()
 	if err != nil {
