@@ -36,10 +36,10 @@ const (
 // not exist, KindDeviceDisabled for an enrollment that is disabled, KindNotFound where
 // there is no hub to be assigned to.
 //
-// When ctx ends first, the error wraps ctx's and says what the last attempt failed of;
-// the service may go on with the registration, and nothing is left behind here. Register
-// may be called again at any time: a device may register as often as it likes. It is safe
-// for concurrent use.
+// When ctx ends first, the error wraps ctx's and says what was waited for, or what the last
+// attempt failed of; the service may go on with the registration, and nothing is left
+// behind here. Register may be called again at any time: a device may register as often as
+// it likes. It is safe for concurrent use.
 func Register(ctx context.Context, cfg *Config) (*Assignment, error) {
 	c, err := cfg.prepare()
 	if err != nil {
@@ -59,7 +59,7 @@ func Register(ctx context.Context, cfg *Config) (*Assignment, error) {
 			return a, nil
 		}
 		if ctx.Err() != nil {
-			return nil, ended(ctx, err)
+			return nil, r.ended(ctx, err)
 		}
 		wait := max(c.Options.Retry.Delay(n, rand.Float64()), iothub.RetryAfter(err))
 		limit := c.Options.Retry.Limit
@@ -68,7 +68,7 @@ func Register(ctx context.Context, cfg *Config) (*Assignment, error) {
 		}
 		r.log("trying to register again", "error", err, "wait", wait)
 		if sleep(ctx, wait) != nil {
-			return nil, ended(ctx, err)
+			return nil, r.ended(ctx, err)
 		}
 	}
 }
@@ -78,12 +78,14 @@ func Register(ctx context.Context, cfg *Config) (*Assignment, error) {
 func passes(err error) bool { return iothub.Retryable(err) && iothub.KindOf(err).Retryable() }
 
 // ended is the error when ctx ended before the device was assigned.
-func ended(ctx context.Context, last error) error {
-	e := &iothub.Error{Op: op, Kind: iothub.KindTimeout, Retryable: true, Err: ctx.Err()}
+func (r *registration) ended(ctx context.Context, last error) error {
+	e := &iothub.Error{Op: op, Kind: iothub.KindTimeout, Retryable: true}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		e.Kind, e.Retryable = iothub.KindUnknown, false
 	}
-	if !errors.Is(last, ctx.Err()) {
+	if errors.Is(last, ctx.Err()) {
+		e.Err = fmt.Errorf("%w while %s", ctx.Err(), r.step)
+	} else {
 		e.Err = fmt.Errorf("%w; the last attempt: %w", ctx.Err(), last)
 	}
 	return e
@@ -107,6 +109,7 @@ type registration struct {
 	dial      dial
 	operation string // the one that an attempt has begun; the next one asks for it
 	token     string // of a TPM, while it is good for the operation
+	step      string // what is waited for, in words
 }
 
 // conversation is a connection to the service.
@@ -153,6 +156,7 @@ type tpmKeys struct {
 // attempt registers over one connection. An operation that an attempt before has begun
 // is asked for, not begun again.
 func (r *registration) attempt(ctx context.Context) (*Assignment, error) {
+	r.step = fmt.Sprintf("connecting to %s over %v", r.Endpoint, r.Transport)
 	c, err := r.open(ctx)
 	if err != nil {
 		return nil, err
@@ -160,6 +164,7 @@ func (r *registration) attempt(ctx context.Context) (*Assignment, error) {
 	defer c.close()
 	r.tell(ProgressConnected)
 	for {
+		r.step = "waiting for an answer of " + r.Endpoint
 		a, err := c.ask(ctx, r.operation)
 		if err != nil {
 			if iothub.KindOf(err) == iothub.KindNotFound && r.operation != "" {
@@ -196,6 +201,7 @@ func (r *registration) attempt(ctx context.Context) (*Assignment, error) {
 		if a.retryAfter > 0 {
 			wait = min(a.retryAfter, maxPoll)
 		}
+		r.step = "waiting for the service to find a hub"
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err
 		}

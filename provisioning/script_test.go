@@ -155,14 +155,14 @@ func TestContextEnds(t *testing.T) {
 	for name, test := range map[string]struct {
 		s    *simhub.Provisioning
 		plan simnet.Plan
-		last string // what the error says of the last attempt
+		says string // in the error
 	}{
-		"dialling":             {s: &simhub.Provisioning{}, plan: simnet.Plan{Silent: true}},
-		"no CONNACK":           {s: &simhub.Provisioning{Deaf: "CONNECT"}},
-		"no SUBACK":            {s: &simhub.Provisioning{Deaf: "SUBSCRIBE"}},
-		"no answer":            {s: &simhub.Provisioning{Script: []simhub.Reply{reply(0, "", "")}}},
-		"being assigned":       {s: &simhub.Provisioning{Script: []simhub.Reply{reply(202, "60", begun)}}},
-		"waiting to try again": {s: &simhub.Provisioning{}, plan: simnet.Plan{Refuse: syscall.ECONNREFUSED}, last: "refused"},
+		"dialling":             {s: &simhub.Provisioning{}, plan: simnet.Plan{Silent: true}, says: "connecting to global.azure-devices-provisioning.net over mqtt"},
+		"no CONNACK":           {s: &simhub.Provisioning{Deaf: "CONNECT"}, says: "connecting to"},
+		"no SUBACK":            {s: &simhub.Provisioning{Deaf: "SUBSCRIBE"}, says: "connecting to"},
+		"no answer":            {s: &simhub.Provisioning{Script: []simhub.Reply{reply(0, "", "")}}, says: "waiting for an answer"},
+		"being assigned":       {s: &simhub.Provisioning{Script: []simhub.Reply{reply(202, "60", begun)}}, says: "to find a hub"},
+		"waiting to try again": {s: &simhub.Provisioning{}, plan: simnet.Plan{Refuse: syscall.ECONNREFUSED}, says: "refused"},
 	} {
 		for _, cancel := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s %v", name, cancel), func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestContextEnds(t *testing.T) {
 						time.AfterFunc(20*time.Second, stop)
 					}
 					_, took, err := register(t, test.s, ctx, func(int) simnet.Plan { return test.plan }, nil)
-					if !errors.Is(err, want) || iothub.KindOf(err) != kind || took < 20*time.Second || took > 25*time.Second || !strings.Contains(err.Error(), test.last) {
+					if !errors.Is(err, want) || iothub.KindOf(err) != kind || took < 20*time.Second || took > 25*time.Second || !strings.Contains(err.Error(), test.says) {
 						t.Errorf("%v after %v", err, took)
 					}
 					// What has timed out once works when it is called again.
