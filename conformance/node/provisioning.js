@@ -8,6 +8,7 @@ const crypto = require('node:crypto');
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
+const util = require('node:util');
 
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
 const mqtt = require('azure-iot-provisioning-device-mqtt');
@@ -168,7 +169,8 @@ async function main({ address, idScope, connectionString, certs, only, verbose }
         await limit(feature, test(bench), 60);
       } catch (error) {
         if (verbose) console.error(error);
-        result = error.message.split('\n')[0];
+        // Over AMQP it may be no Error.
+        result = (error.message ?? util.inspect(error, { breakLength: Infinity })).split('\n')[0];
       }
       process.send({ client, transport, feature, result, seconds: (Date.now() - began) / 1000 });
     }
