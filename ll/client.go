@@ -58,8 +58,8 @@ func (s SendStatus) String() string {
 	return "BUSY"
 }
 
-// goodbyeTimeout bounds how long Destroy lets the network take what is being
-// written.
+// goodbyeTimeout bounds how long Destroy lets the network take what is left to write,
+// and the hub read it.
 const goodbyeTimeout = time.Second
 
 // How long the hub may take to answer, as in the C SDK.

@@ -2,8 +2,10 @@ package link
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // flushSize is how much ciphertext goes to the kernel in one call. TLS makes
@@ -112,6 +114,38 @@ func WriteAll(conn net.Conn, pieces [][]byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// maxDiscard bounds what Linger reads.
+const maxDiscard = 16 << 20
+
+// Linger closes a connection on which goodbye was said. It half-closes it and drops what
+// still arrives until the peer has closed its side, or the deadline has passed: closing a
+// socket with unread bytes resets it, and a reset discards what the peer has not read yet,
+// such as the goodbye and what went before it.
+func Linger(conn net.Conn, deadline time.Time) {
+	defer HardClose(conn)
+	raw := below(conn)
+	if raw.SetReadDeadline(deadline) != nil {
+		return
+	}
+	if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, raw, maxDiscard) // however it ends
+}
+
+// below is the connection that all others run on.
+func below(conn net.Conn) net.Conn {
+	switch c := conn.(type) {
+	case *wsConn:
+		return below(c.Conn)
+	case *earlyConn:
+		return below(c.Conn)
+	case interface{ NetConn() net.Conn }:
+		return below(c.NetConn())
+	}
+	return conn
 }
 
 // HardClose closes the socket under conn at once: no close alert is sent, which

@@ -25,7 +25,8 @@ type Pipe struct {
 	err     error
 	writing bool
 	closed  bool
-	hurry   bool // close as soon as the current write has ended
+	hurry   bool      // close when the current write has ended and the peer has closed its side
+	until   time.Time // how long that may take
 }
 
 // NewPipe starts a pipe on conn, with goroutines counted by g. notify is
@@ -84,7 +85,8 @@ func (p *Pipe) Settle(deadline time.Time) {
 }
 
 // Close ends the connection: at once, or, with a grace, when what is being
-// written has been or the grace has passed. It does not wait.
+// written has been and the peer has closed its side, or the grace has passed. It does
+// not wait.
 func (p *Pipe) Close(grace time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,9 +95,9 @@ func (p *Pipe) Close(grace time.Duration) {
 	}
 	p.closed = true
 	p.changed.Broadcast()
-	if grace > 0 && p.writing && p.err == nil {
-		p.hurry = true
-		p.conn.SetWriteDeadline(time.Now().Add(grace))
+	if grace > 0 && p.err == nil {
+		p.hurry, p.until = true, time.Now().Add(grace) // write goes on
+		p.conn.SetWriteDeadline(p.until)
 		return
 	}
 	HardClose(p.conn)
@@ -143,6 +145,7 @@ func (p *Pipe) write() {
 			p.changed.Wait()
 		}
 		if !p.writing {
+			p.end()
 			return
 		}
 		out := p.out
@@ -160,12 +163,24 @@ func (p *Pipe) write() {
 		if err != nil && p.err == nil {
 			p.err = err
 		}
-		closed := p.closed
 		p.mu.Unlock()
-		if closed {
-			HardClose(p.conn)
-		}
 		p.notify()
 		p.mu.Lock()
 	}
+}
+
+// end closes what Close has left to the writer. The caller holds mu, which is free
+// meanwhile.
+func (p *Pipe) end() {
+	if !p.hurry {
+		return
+	}
+	broken := p.err != nil
+	p.mu.Unlock()
+	if broken {
+		HardClose(p.conn)
+	} else {
+		Linger(p.conn, p.until)
+	}
+	p.mu.Lock()
 }

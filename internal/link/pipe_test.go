@@ -212,3 +212,38 @@ func TestGate(t *testing.T) {
 	close(release)
 	g.Wait()
 }
+
+// What the driver has not collected when it closes does not cost the peer the goodbye.
+func TestPipeClosesWithoutReset(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gate Gate
+	p := NewPipe(&gate, conn, func() {})
+	sent := make(chan error, 1)
+	go func() {
+		_, err := peer.Write(make([]byte, maxUnread+maxUnread/2))
+		sent <- err
+	}()
+	p.Write([][]byte{[]byte("goodbye")})
+	p.Settle(time.Now().Add(time.Minute))
+	p.Close(time.Minute)
+	if got, err := io.ReadAll(peer); string(got) != "goodbye" || err != nil {
+		t.Errorf("the peer read %q, %v", got, err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	peer.Close()
+	gate.Wait()
+}

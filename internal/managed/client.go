@@ -27,7 +27,7 @@ import (
 )
 
 // goodbyeTimeout bounds how long Close waits for the network to take what is
-// left to write, DISCONNECT included.
+// left to write, DISCONNECT included, and for the hub to have read it.
 const goodbyeTimeout = time.Second
 
 // Client is a managed client. All methods are safe for concurrent use, and
@@ -58,7 +58,8 @@ type Client struct {
 	conn    net.Conn // nil when there is none
 	link    uint64   // number of conn, so that what is left of an older one is ignored
 	armed   time.Time
-	closed  bool // the session is closed: the loop says goodbye and ends
+	closed  bool      // the session is closed: the loop says goodbye and ends
+	ended   time.Time // when, at the latest
 	idle    chan struct{}
 	spare   []engine.Event // for the session to collect into
 	taken   []engine.Entry // for the outbox to stage into
@@ -161,13 +162,10 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 	err := c.flush(ctx)
 	c.shut()
-	if err != nil {
-		// What is left is being confirmed; give that, and the goodbye, the
-		// moment it takes.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*goodbyeTimeout)
-		defer cancel()
-	}
+	// What is left is being confirmed; that and the goodbye get the moment they take,
+	// also when ctx ends.
+	moment := time.NewTimer(2 * goodbyeTimeout)
+	defer moment.Stop()
 	ended := make(chan struct{})
 	go func() { // outside the gate, because it waits for it
 		c.gate.Wait()
@@ -175,7 +173,12 @@ func (c *Client) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
+		return err
 	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+	case <-moment.C:
 		// A callback, a dialer or a token source of the user holds it up.
 		if err == nil {
 			err = ctx.Err()
@@ -224,13 +227,14 @@ func (c *Client) shut() {
 	staged := c.out.Take(nil)
 	c.mu.Unlock()
 	now := time.Now()
+	c.ended = now.Add(goodbyeTimeout)
 	c.sess.Submit(now, staged)
 	c.sess.Close(now)
 	c.collect()
 	c.disp.finish()
 	if c.conn != nil {
 		// Unblocks a loop that is stuck in a write, too.
-		c.conn.SetWriteDeadline(now.Add(goodbyeTimeout))
+		c.conn.SetWriteDeadline(c.ended)
 	}
 	c.wakeLoop()
 }

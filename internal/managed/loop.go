@@ -45,9 +45,10 @@ func (c *Client) loop() {
 		if c.closed {
 			c.conn = nil
 			c.link++
+			end := c.ended
 			c.em.Unlock()
 			if conn != nil {
-				link.HardClose(conn)
+				link.Linger(conn, end)
 			}
 			c.gate.Close()
 			return
