@@ -75,6 +75,7 @@ func compileFile(t *testing.T, dialect, file string) string {
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	stdin  io.Closer // open until finish
 	stderr bytes.Buffer
 	lines  chan string
 }
@@ -94,6 +95,11 @@ func (p *program) run(cmd *exec.Cmd, env []string) {
 	p.cmd, p.lines = cmd, make(chan string, 100)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = &p.stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.stdin = stdin
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)
@@ -122,9 +128,13 @@ func (p *program) expect(word string) {
 	p.t.Fatalf("the program did not say %q, it ended with %v\n%s", word, p.cmd.ProcessState, p.stderr.String())
 }
 
-// finish waits for a program that is to pass.
+// finish waits for a program that is to pass. One that reads its standard input is told
+// by its end that it may.
 func (p *program) finish() {
 	p.t.Helper()
+	if err := p.stdin.Close(); err != nil {
+		p.t.Error(err)
+	}
 	p.expect("passed")
 	for range p.lines { // until it has ended
 	}

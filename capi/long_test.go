@@ -40,10 +40,13 @@ func TestValgrind(t *testing.T) {
 			w := newWorld(t, &hub.Options{})
 			w.listenHTTPS(t)
 			p := &program{t: t}
+			env := slices.Concat(w.env, startDaemon(t, w), secrets(w))
+			if name == "registration" {
+				env = newFactory(t)
+			}
 			p.run(exec.CommandContext(t.Context(), "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full",
 				"--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--undef-value-errors=no",
-				"--suppressions=testdata/valgrind.supp", bin),
-				slices.Concat(w.env, startDaemon(t, w), secrets(w), newFactory(t)))
+				"--suppressions=testdata/valgrind.supp", bin), env)
 			if name == "legacy" {
 				w.callLater(t, p)
 			}
