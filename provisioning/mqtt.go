@@ -37,7 +37,7 @@ func (r *registration) dialer() (dial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) (net.Conn, error) { return d.Dial(ctx) }, nil
+	return d.Dial, nil
 }
 
 // mqttConversation is a connection over MQTT. One request is under way at a time, so it

@@ -125,7 +125,10 @@ const maxDiscard = 16 << 20
 // such as the goodbye and what went before it.
 func Linger(conn net.Conn, deadline time.Time) {
 	defer HardClose(conn)
-	raw := below(conn)
+	raw := conn
+	for c, ok := raw.(layered); ok; c, ok = raw.(layered) {
+		raw = c.NetConn()
+	}
 	if raw.SetReadDeadline(deadline) != nil {
 		return
 	}
@@ -135,18 +138,8 @@ func Linger(conn net.Conn, deadline time.Time) {
 	_, _ = io.CopyN(io.Discard, raw, maxDiscard) // however it ends
 }
 
-// below is the connection that all others run on.
-func below(conn net.Conn) net.Conn {
-	switch c := conn.(type) {
-	case *wsConn:
-		return below(c.Conn)
-	case *earlyConn:
-		return below(c.Conn)
-	case interface{ NetConn() net.Conn }:
-		return below(c.NetConn())
-	}
-	return conn
-}
+// layered is a connection that runs on another, as a [tls.Conn] does.
+type layered interface{ NetConn() net.Conn }
 
 // HardClose closes the socket under conn at once: no close alert is sent, which
 // could wait on a link that is dead.
@@ -154,9 +147,7 @@ func HardClose(conn net.Conn) {
 	switch c := conn.(type) {
 	case *wsConn:
 		c.hardClose()
-	case *earlyConn:
-		HardClose(c.Conn)
-	case interface{ NetConn() net.Conn }:
+	case layered:
 		HardClose(c.NetConn())
 	default:
 		conn.Close()

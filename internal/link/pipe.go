@@ -25,8 +25,7 @@ type Pipe struct {
 	err     error
 	writing bool
 	closed  bool
-	hurry   bool      // close when the current write has ended and the peer has closed its side
-	until   time.Time // how long that may take
+	until   time.Time // set by a Close with a grace: when that is over
 }
 
 // NewPipe starts a pipe on conn, with goroutines counted by g. notify is
@@ -96,7 +95,7 @@ func (p *Pipe) Close(grace time.Duration) {
 	p.closed = true
 	p.changed.Broadcast()
 	if grace > 0 && p.err == nil {
-		p.hurry, p.until = true, time.Now().Add(grace) // write goes on
+		p.until = time.Now().Add(grace) // write goes on
 		p.conn.SetWriteDeadline(p.until)
 		return
 	}
@@ -151,7 +150,7 @@ func (p *Pipe) write() {
 		out := p.out
 		var n int
 		var err error
-		if !p.closed || p.hurry {
+		if !p.closed || !p.until.IsZero() {
 			p.mu.Unlock()
 			n, err = WriteAll(p.conn, out)
 			p.mu.Lock()
@@ -172,7 +171,7 @@ func (p *Pipe) write() {
 // end closes what Close has left to the writer. The caller holds mu, which is free
 // meanwhile.
 func (p *Pipe) end() {
-	if !p.hurry {
+	if p.until.IsZero() {
 		return
 	}
 	broken := p.err != nil

@@ -145,6 +145,8 @@ type earlyConn struct {
 	early []byte
 }
 
+func (c *earlyConn) NetConn() net.Conn { return c.Conn }
+
 // Read returns the early bytes first.
 func (c *earlyConn) Read(p []byte) (int, error) {
 	if len(c.early) == 0 {

@@ -92,6 +92,8 @@ type wsConn struct {
 	msg io.Reader // what is left of a message; nil between two; the reader's
 }
 
+func (c *wsConn) NetConn() net.Conn { return c.Conn }
+
 // Read returns what has arrived, across the bounds of messages.
 func (c *wsConn) Read(p []byte) (int, error) {
 	for {

@@ -166,7 +166,7 @@ func (c *Client) run(ctx context.Context, cfg *provisioning.Config, done Callbac
 	a, err := provisioning.Register(ctx, cfg)
 	expired := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	r := Record{Callback: done, Final: true, Result: result(err, expired)}
-	if err != nil && r.Result != OK {
+	if err != nil {
 		c.host.Log(err)
 	}
 	c.mu.Lock()
