@@ -37,7 +37,9 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		s.Shutdown(ctx)
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
 	})
 	for p, to := range map[hub.Protocol]*string{hub.MQTT: &s.mqtt, hub.HTTPS: &s.https} {
 		addr, err := s.Listen(p, "127.0.0.1:0")

@@ -38,7 +38,9 @@ func newEdgeSite(t *testing.T) *edgeSite {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		s.Shutdown(ctx)
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
 	})
 	addr, err := s.Listen(hub.MQTT, "127.0.0.1:0")
 	if err != nil {

@@ -38,7 +38,9 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		s.Shutdown(ctx)
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
 	})
 	site := &site{Server: s, ports: map[provisioning.Transport]string{}}
 	for protocol, transports := range map[hub.Protocol][]provisioning.Transport{

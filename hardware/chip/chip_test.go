@@ -139,7 +139,9 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		_ = s.Shutdown(ctx)
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
 	})
 	addr, err := s.Listen(hub.HTTPS, "127.0.0.1:0")
 	if err != nil {
